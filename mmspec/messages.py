@@ -1,0 +1,177 @@
+"""What flows through the loop: plan, draft, evidence, verdict and commit.
+
+Every message is batched. A *unit* is whatever one method proposes at a time: a text token, an image
+token, a latent vector, a video block. Units of one draft form a tree (a chain is a tree with one
+branch); node ``0`` of :class:`Evidence` is the *root*, the last unit already committed.
+
+Notation used everywhere: ``p`` is the target's law, ``q`` the law a drafted unit was drawn from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from mmspec.distributions import Law, OneHot
+from mmspec.trees import Tree
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How far a drafter may go this round; decided by a pacer before anything is drafted.
+
+    Attributes:
+        length: Draft steps, the depth of the tree; 0 means "do not speculate this round".
+        width: Children considered at a node (1 gives a chain).
+        budget: Most nodes that are submitted to the target, the root not counted.
+        stop_below: Stop drafting after a unit whose draft probability is below this; the unit
+            itself is kept, which keeps sampling unbiased. ``None`` never stops early.
+    """
+
+    length: int
+    width: int = 1
+    budget: int = 0
+    stop_below: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.length < 0 or self.width < 1 or self.budget < 0:
+            raise ValueError(
+                f"a plan needs length >= 0, width >= 1 and budget >= 0, got {self}; "
+                "use length=0 to decode plainly"
+            )
+
+    @property
+    def nodes(self) -> int:
+        """Most nodes this plan can submit."""
+        return self.budget or self.length * self.width
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Proposed units and where they come from.
+
+    Attributes:
+        units: Proposed units, ``(batch, nodes, ...)``; parents stand before their children and
+            siblings in the order in which they were drawn.
+        tree: Topology of the nodes.
+        law: What each unit was drawn from. :class:`~mmspec.distributions.OneHot` for any
+            deterministic proposal (always exact), :class:`~mmspec.distributions.Categorical` with
+            one row a node when the unit really was drawn from it, earlier siblings removed.
+        source: Name of the drafter, for the trace.
+        valid: ``(batch, nodes)`` bool, False for padding in a ragged batch; None means all valid.
+        confidence: ``(batch, nodes)`` the drafter's probability of each unit given its parent, for
+            pacing and the trace; None when the drafter has none.
+        healthy: ``(batch,)`` bool, False where the drafter produced non-finite numbers; read at the
+            round's one host synchronisation.
+    """
+
+    units: Tensor
+    tree: Tree
+    law: Law = field(default_factory=OneHot)
+    source: str = "draft"
+    valid: Tensor | None = None
+    confidence: Tensor | None = None
+    healthy: Tensor | None = None
+
+    @property
+    def batch(self) -> int:
+        """Rows in the batch."""
+        return self.units.shape[0]
+
+    @property
+    def nodes(self) -> int:
+        """Nodes a row, padding included."""
+        return self.units.shape[1]
+
+    @classmethod
+    def empty(cls, batch: int, device: torch.device | str = "cpu") -> Draft:
+        """A draft that proposes nothing: the plain loop is the same loop with this draft."""
+        units = torch.empty(batch, 0, dtype=torch.long, device=device)
+        return cls(units=units, tree=Tree.chain(batch, 0, device), source="none")
+
+    @classmethod
+    def chain(cls, units: Tensor, law: Law | None = None, **rest: Any) -> Draft:
+        """A draft of one branch from ``units`` of shape ``(batch, length, ...)``."""
+        tree = Tree.chain(units.shape[0], units.shape[1], units.device)
+        return cls(units=units, tree=tree, law=law or OneHot(), **rest)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the target says after the root and after every drafted node.
+
+    Attributes:
+        law: Law of the unit that follows each node, ``nodes + 1`` rows, after all processors.
+        positions: ``(batch, nodes + 1)`` index, in the row's output, of the unit that follows each
+            node. Rules use it to draw the same number for the same position in every method.
+        hidden: ``(batch, nodes + 1, hidden)`` last hidden states (after the final norm), kept when
+            a drafter asked for them.
+        score: ``(batch, nodes)`` reward of each unit for rules that judge by score.
+        healthy: ``(batch,)`` bool, False where the target's numbers are not finite.
+    """
+
+    law: Law
+    positions: Tensor
+    hidden: Tensor | None = None
+    score: Tensor | None = None
+    healthy: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What stays, and what the rule hands back to the target.
+
+    Attributes:
+        path: ``(batch, depth)`` draft node indices along the accepted path, -1 beyond it.
+        accepted: ``(batch,)`` length of that path.
+        own: ``(batch, ...)`` the unit the target adds after the path: a correction where a drafted
+            child was refused, the bonus where the path ended at a leaf.
+        corrected: ``(batch,)`` bool, True where ``own`` replaces a refused unit.
+        regenerate: ``(batch, nodes)`` bool, units the target must make again itself. None when
+            refusal truncates a suffix, as it does for tokens; methods whose refusals are spans of
+            cells or whole blocks fill it.
+    """
+
+    path: Tensor
+    accepted: Tensor
+    own: Tensor
+    corrected: Tensor
+    regenerate: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What one round added, on the host: the round's only synchronisation has happened.
+
+    Attributes:
+        units: Per row the units emitted this round, stop unit included, nothing beyond it.
+        accepted: Per row how many of them were drafted.
+        corrected: Per row whether the last emitted unit replaced a refused one.
+        probability: Per row the target's probability of each emitted unit.
+        drafted: Per row how many nodes were submitted to the target.
+        depth: Longest branch of the draft.
+        finished: Per row whether it is complete after this round.
+        active: Per row whether it was still running when the round began.
+        draft_healthy: False where the drafter produced non-finite numbers in some row.
+    """
+
+    units: Sequence[list[Any]]
+    accepted: Sequence[int]
+    corrected: Sequence[bool]
+    probability: Sequence[list[float]]
+    drafted: Sequence[int]
+    depth: int
+    finished: Sequence[bool]
+    active: Sequence[bool]
+    draft_healthy: bool = True
+
+    @property
+    def emitted(self) -> int:
+        """Units this round added over all rows."""
+        return sum(len(row) for row in self.units)

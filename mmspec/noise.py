@@ -1,0 +1,80 @@
+"""Random numbers as a function of (seed, stream, position), so that methods can be compared.
+
+Each row has a seed of its own, so a row's output depends neither on the batch it runs in nor on the
+other rows; each purpose has a stream of its own, so changing the drafter never changes what the
+target draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from zlib import crc32
+
+import torch
+from torch import Tensor
+
+_TAPE = 256  # positions generated at a time
+_SEEDS = 2**62
+
+
+class Noise:
+    """Uniform numbers in ``[0, 1)`` for every row of a batch.
+
+    Args:
+        seeds: One seed a row.
+        device: Where the numbers are needed. They are drawn on the CPU, so that CPU and GPU runs of
+            one seed see the same numbers.
+        horizon: Positions that can ever be asked for; asking beyond repeats the last one, which
+            only happens for drafted positions past the end of the output.
+    """
+
+    def __init__(
+        self, seeds: Sequence[int], device: torch.device | str = "cpu", horizon: int = _TAPE
+    ) -> None:
+        self.seeds = list(seeds)
+        self.device = torch.device(device)
+        self.horizon = horizon
+        self._tapes: dict[str, Tensor] = {}
+        self._generators: dict[str, list[torch.Generator]] = {}
+
+    def at(self, stream: str, positions: Tensor) -> Tensor:
+        """The numbers of ``stream`` at ``positions`` ``(batch, k)``; asking twice gives the same."""
+        tape = self._tapes.get(stream)
+        if tape is None:
+            tape = self._tapes[stream] = self._record(stream)
+        return tape.gather(1, positions.clamp(max=tape.shape[1] - 1))
+
+    def fresh(self, stream: str, count: int) -> Tensor:
+        """The next ``count`` unused numbers of ``stream`` for every row, ``(batch, count)``."""
+        generators = self._generators.get(stream)
+        if generators is None:
+            generators = [_generator(seed, stream, 0) for seed in self.seeds]
+            self._generators[stream] = generators
+        rows = [torch.rand(count, generator=g, dtype=torch.float64) for g in generators]
+        return torch.stack(rows).to(self.device)
+
+    def _record(self, stream: str) -> Tensor:
+        """The whole tape; chunks have generators of their own, so a longer tape extends a shorter."""
+        rows = [
+            torch.cat(
+                [
+                    torch.rand(_TAPE, generator=_generator(seed, stream, start), dtype=torch.float64)
+                    for start in range(0, self.horizon, _TAPE)
+                ]
+            )
+            for seed in self.seeds
+        ]
+        return torch.stack(rows).to(self.device)
+
+
+def seeds_from(generator: torch.Generator | None, rows: int) -> list[int]:
+    """One seed a row, drawn from ``generator`` (which moves on) or from torch's default one."""
+    device = generator.device if generator is not None else "cpu"
+    return torch.randint(_SEEDS, (rows,), generator=generator, device=device).tolist()
+
+
+def _generator(seed: int, stream: str, offset: int) -> torch.Generator:
+    """A CPU generator for one (seed, stream, offset); the mixing keeps neighbours unrelated."""
+    purpose = crc32(f"{stream}:{offset}".encode())
+    mixed = (seed * 6364136223846793005 + purpose * 1442695040888963407) % _SEEDS
+    return torch.Generator().manual_seed(mixed)

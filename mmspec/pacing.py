@@ -1,0 +1,179 @@
+"""How far to draft: fixed, by confidence, or by measured cost with an off switch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from mmspec.messages import Commit, Plan
+
+
+class Fixed:
+    """The same plan every round."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def plan(self, state: Any) -> Plan:
+        """The plan given at construction."""
+        return self._plan
+
+    def observe(self, commit: Commit, seconds: dict[str, float]) -> None:
+        """Nothing to learn."""
+
+
+class Plain(Fixed):
+    """Never drafts: plain decoding."""
+
+    def __init__(self) -> None:
+        super().__init__(Plan(length=0))
+
+
+class ConfidenceStop(Fixed):
+    """Stop drafting after a unit whose draft probability is below ``threshold``.
+
+    The doubtful unit itself is kept, so that whether it is submitted does not depend on its value
+    and sampling stays exact (transformers' ``assistant_confidence_threshold``; SWIFT; SpecDec++).
+    """
+
+    def __init__(self, length: int, threshold: float) -> None:
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"the confidence threshold must be between 0 and 1, got {threshold}")
+        super().__init__(Plan(length=length, stop_below=threshold))
+
+
+@dataclass
+class _Mean:
+    """Exponentially forgetting mean; exact while few values are in."""
+
+    value: float = 0.0
+    count: int = 0
+
+    def add(self, value: float, memory: int) -> None:
+        self.count += 1
+        self.value += (value - self.value) / min(self.count, memory)
+
+
+class _Book:
+    """What has been measured at one batch size."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[int, _Mean] = {}  # round seconds by planned length
+        self.survival: list[_Mean] = []  # share of rows that kept at least d drafted units
+        self.rounds_off = 0
+        self.hold = 0
+        self.probe = 0
+
+    def add(self, length: int, commit: Commit, seconds: float) -> None:
+        self.seconds.setdefault(length, _Mean()).add(seconds, memory=32)
+        kept = [a for a, on in zip(commit.accepted, commit.active, strict=True) if on]
+        while len(self.survival) < length:
+            self.survival.append(_Mean())
+        for depth in range(1, length + 1):
+            share = sum(a >= depth for a in kept) / max(len(kept), 1)
+            self.survival[depth - 1].add(share, memory=64)
+
+    def round_seconds(self, length: int) -> float:
+        """Seconds of a round by a line through what was measured at lengths above 0."""
+        if length in self.seconds and (length == 0 or self.seconds[length].count >= 8):
+            return self.seconds[length].value
+        points = [(n, mean) for n, mean in self.seconds.items() if n > 0]
+        total = sum(mean.count for _, mean in points)
+        centre = sum(n * mean.count for n, mean in points) / total
+        middle = sum(mean.value * mean.count for _, mean in points) / total
+        spread = sum(mean.count * (n - centre) ** 2 for n, mean in points)
+        if spread == 0:  # one length measured: assume that a round without drafting costs a plain one
+            slope = (middle - self.seconds[0].value) / centre
+        else:
+            slope = sum(m.count * (n - centre) * (m.value - middle) for n, m in points) / spread
+        return middle + max(slope, 0.0) * (length - centre)
+
+    def units(self, length: int) -> float:
+        """Expected units a row and round, the target's own included."""
+        return 1.0 + sum(mean.value for mean in self.survival[:length])
+
+
+class CostFitted:
+    """Chooses the draft length with the largest predicted units per second, 0 included.
+
+    Nothing is measured apart from the work itself: the first rounds are plain (they cost nothing
+    extra), the next ones use the full and the half length; from then on the length maximises
+    ``(1 + sum_d P(at least d kept)) / seconds(length)`` (goodput, SmartSpec 2024), with the seconds
+    of a round fitted by a line. When no length beats plain decoding by ``margin`` the pacer declines:
+    it decodes plainly and looks again after a hold that doubles with every failed look.
+
+    It reads counts of verified units only, so it never biases sampling. Books are kept per batch
+    size and survive from request to request.
+
+    Args:
+        plan: The longest plan, its width and its budget.
+        margin: Least predicted gain over plain decoding.
+        hold: Rounds of the first hold.
+    """
+
+    PLAIN_ROUNDS = 2
+    PROBE_ROUNDS = 3
+    MAX_HOLD = 2048
+
+    def __init__(self, plan: Plan, margin: float = 1.03, hold: int = 24) -> None:
+        if plan.length < 1:
+            raise ValueError("a cost-fitted pacer needs a plan of length 1 or more")
+        self._plan, self._margin, self._hold = plan, margin, hold
+        self._books: dict[int, _Book] = {}
+        self._batch = 1
+        self._length = 0
+
+    @property
+    def declined(self) -> bool:
+        """True while the pacer prefers plain decoding at the last batch size."""
+        return self._book.hold > 0 and self._book.rounds_off < self._book.hold
+
+    def predicted_speedup(self) -> float:
+        """Best predicted speedup over plain decoding; 1 before anything is known."""
+        book = self._book
+        if 0 not in book.seconds or len(book.seconds) < 2:
+            return 1.0
+        return max(self._gain(length) for length in range(1, self._plan.length + 1))
+
+    def plan(self, state: Any) -> Plan:
+        """The plan of the next round; reads only the batch size of the state."""
+        self._batch = state.batch
+        self._length = self._choose()
+        if self._length == 0:
+            return Plan(length=0)
+        full = self._plan
+        nodes = full.nodes
+        budget = max(self._length, -(-nodes * self._length // full.length)) if full.width > 1 else 0
+        return Plan(self._length, full.width, budget, full.stop_below)
+
+    def observe(self, commit: Commit, seconds: dict[str, float]) -> None:
+        """Book a finished round; rounds that contain a prefill tell nothing about a step."""
+        if "prefill" not in seconds:
+            self._book.add(self._length, commit, sum(seconds.values()))
+
+    @property
+    def _book(self) -> _Book:
+        return self._books.setdefault(self._batch, _Book())
+
+    def _gain(self, length: int) -> float:
+        book = self._book
+        return book.units(length) * book.seconds[0].value / book.round_seconds(length)
+
+    def _choose(self) -> int:
+        book, full = self._book, self._plan.length
+        if 0 not in book.seconds or book.seconds[0].count < self.PLAIN_ROUNDS:
+            return 0
+        if book.rounds_off < book.hold:
+            book.rounds_off += 1
+            return 0
+        if book.probe < self.PROBE_ROUNDS:
+            book.probe += 1
+            return full if book.probe > 1 else -(-full // 2)
+        best = max(range(1, full + 1), key=self._gain)
+        if self._gain(best) < self._margin:
+            book.hold = min(2 * book.hold or self._hold, self.MAX_HOLD)
+            book.rounds_off = book.probe = 0
+            return self._choose()
+        if book.hold:
+            book.hold = 0
+        return best

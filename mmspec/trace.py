@@ -1,0 +1,231 @@
+"""Records of a run: who wrote each unit, with what probability, and where the time went."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from mmspec.messages import Commit
+
+Origin = Literal["accepted", "corrected", "bonus", "target"]
+PHASES = ("prefill", "draft", "verify", "judge", "commit")
+MAX_ROUNDS = 100_000  # per trace; beyond it only the sums grow, so long runs keep memory flat
+
+
+@dataclass(frozen=True)
+class UnitRecord:
+    """One emitted unit.
+
+    Attributes:
+        unit: Token id.
+        origin: ``accepted`` (drafted and kept), ``corrected`` (replaced a refused unit), ``bonus``
+            (the target's own after a fully accepted branch), ``target`` (no draft that round).
+        probability: The target's probability of it.
+        round: Round that emitted it.
+    """
+
+    unit: int
+    origin: Origin
+    probability: float
+    round: int
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """One round over the whole batch.
+
+    Attributes:
+        source: Who drafted.
+        active: Rows still running when it began.
+        drafted: Nodes submitted over the active rows.
+        depth: Longest drafted branch.
+        accepted: Drafted units kept, per active row.
+        emitted: Units emitted over all rows.
+        seconds: Seconds of each phase.
+    """
+
+    source: str
+    active: int
+    drafted: int
+    depth: int
+    accepted: tuple[int, ...]
+    emitted: int
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Sums and ratios of a run.
+
+    ``acceptance_length`` counts units per row and target round, the correction or bonus included
+    (the EAGLE papers' tau; ViSpec's tables leave the bonus out, subtract 1 to compare).
+    ``acceptance_rate`` is drafted units kept over the longest branch drafted, so that trees and
+    chains compare. Seconds are wall-clock on the host; on a GPU each phase ends with the work queued
+    and ``commit``, which waits for the device, absorbs what is still running.
+    """
+
+    tokens: int = 0
+    seconds: float = 0.0
+    tokens_per_second: float = 0.0
+    rounds: int = 0
+    target_forwards: int = 0
+    acceptance_length: float = 0.0
+    acceptance_rate: float = 0.0
+    draft_seconds: float = 0.0
+    verify_seconds: float = 0.0
+    prefill_seconds: float = 0.0
+    judge_seconds: float = 0.0
+    commit_seconds: float = 0.0
+    first_token_seconds: float = 0.0
+
+
+@dataclass
+class Trace:
+    """Collects a run; one trace may span several batches of one job.
+
+    Attributes:
+        rounds: One record a round.
+        units: One list of unit records a finished or running row, in the order of the rows.
+        notes: Things a user should know, such as a drafter that was switched off.
+    """
+
+    rounds: list[RoundRecord] = field(default_factory=list)
+    units: list[list[UnitRecord]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    first_token_seconds: float = 0.0
+    _current: dict[str, float] = field(default_factory=dict)
+    _base: int = 0
+    _requests: int = 0
+    _row_rounds: int = 0
+    _positions: list[list[int]] = field(default_factory=list)
+    _phase_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
+    _started: float = 0.0
+    _first: bool = False
+
+    def begin(self, rows: int) -> None:
+        """Start a batch of ``rows`` new rows."""
+        self._base = len(self.units)
+        self.units.extend([] for _ in range(rows))
+        self._requests += 1
+        self._started = time.perf_counter()
+        self._first = True
+
+    def end(self) -> None:
+        """Close the running batch: its wall-clock time counts from :meth:`begin` to here."""
+        self.seconds += time.perf_counter() - self._started
+
+    @contextmanager
+    def clock(self, phase: str) -> Iterator[None]:
+        """Add the time spent inside to ``phase`` of the running round."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            spent = time.perf_counter() - start
+            self._current[phase] = self._current.get(phase, 0.0) + spent
+
+    def record(self, commit: Commit, source: str) -> dict[str, float]:
+        """Add a finished round; returns the seconds of its phases."""
+        seconds, self._current = self._current, {}
+        if self._first:
+            self.first_token_seconds += time.perf_counter() - self._started
+            self._first = False
+        for phase, spent in seconds.items():
+            self._phase_seconds[phase] += spent
+        number = len(self.rounds)
+        kept = [a for a, on in zip(commit.accepted, commit.active, strict=True) if on]
+        self._row_rounds += len(kept)
+        self._count_positions(commit)
+        if number < MAX_ROUNDS:
+            drafted = sum(d for d, on in zip(commit.drafted, commit.active, strict=True) if on)
+            self.rounds.append(
+                RoundRecord(
+                    source, len(kept), drafted, commit.depth, tuple(kept), commit.emitted, seconds
+                )
+            )
+        for row, units in enumerate(commit.units):
+            self.units[self._base + row].extend(
+                UnitRecord(unit, _origin(commit, row, place), probability, number)
+                for place, (unit, probability) in enumerate(
+                    zip(units, commit.probability[row], strict=True)
+                )
+            )
+        return seconds
+
+    def _count_positions(self, commit: Commit) -> None:
+        """Per draft position: how often it was offered, how often it was kept."""
+        while len(self._positions) < commit.depth:
+            self._positions.append([0, 0])
+        for accepted, on in zip(commit.accepted, commit.active, strict=True):
+            for place in range(commit.depth if on else 0):
+                self._positions[place][0] += 1
+                self._positions[place][1] += place < accepted
+
+    @property
+    def acceptance_by_position(self) -> list[float]:
+        """Share of rounds in which the unit at each draft position was kept."""
+        return [kept / offered for offered, kept in self._positions if offered]
+
+    @property
+    def metrics(self) -> Metrics:
+        """Sums and ratios so far."""
+        tokens = sum(len(row) for row in self.units)
+        offered = sum(offered for offered, _ in self._positions)
+        kept = sum(kept for _, kept in self._positions)
+        phases = self._phase_seconds
+        return Metrics(
+            tokens=tokens,
+            seconds=self.seconds,
+            tokens_per_second=tokens / self.seconds if self.seconds else 0.0,
+            rounds=len(self.rounds),
+            target_forwards=len(self.rounds),
+            acceptance_length=tokens / self._row_rounds if self._row_rounds else 0.0,
+            acceptance_rate=kept / offered if offered else 0.0,
+            draft_seconds=phases["draft"],
+            verify_seconds=phases["verify"],
+            prefill_seconds=phases["prefill"],
+            judge_seconds=phases["judge"],
+            commit_seconds=phases["commit"],
+            first_token_seconds=self.first_token_seconds / max(self._requests, 1),
+        )
+
+    @property
+    def acceptance_length(self) -> float:
+        """Units per row and target round, correction or bonus included."""
+        return self.metrics.acceptance_length
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain dictionaries and lists."""
+        return {
+            "metrics": asdict(self.metrics),
+            "acceptance_by_position": self.acceptance_by_position,
+            "notes": list(self.notes),
+            "rounds": [asdict(record) for record in self.rounds],
+            "units": [[asdict(unit) for unit in row] for row in self.units],
+        }
+
+    def plot(self, path: str) -> None:
+        """Draw acceptance by position, units per round and the time split into ``path`` (PNG/SVG)."""
+        from mmspec.plots import plot_trace
+
+        plot_trace(self, path)
+
+
+def _origin(commit: Commit, row: int, place: int) -> Origin:
+    if place < commit.accepted[row]:
+        return "accepted"
+    if commit.drafted[row] == 0:
+        return "target"
+    return "corrected" if commit.corrected[row] else "bonus"
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for an accelerator, so that a wall-clock reading means something; nothing on the CPU."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
