@@ -97,6 +97,17 @@ class RaggedCache(Cache):
             self._write[2 * layer + 1][self._rows, :, self._slots] = values.transpose(1, 2)
         return self._read[2 * layer], self._read[2 * layer + 1]
 
+    @property
+    def view(self) -> int:
+        """Slots the next forward pass sees."""
+        return self._view
+
+    def slots(self, batch: int, device: torch.device | str = "cpu") -> Tensor:
+        """``(batch, count)`` slots the next forward pass writes."""
+        if isinstance(self._slots, Tensor):
+            return self._slots
+        return torch.arange(*self._slots, device=device).expand(batch, -1)
+
     def nbytes(self) -> int:
         """Bytes of the buffer."""
         return 0 if self._buffer is None else self._buffer.nbytes

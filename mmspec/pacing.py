@@ -57,9 +57,13 @@ class _Mean:
 class _Book:
     """What has been measured at one batch size."""
 
+    PRIOR = 4.0  # pseudo-observations that tie a depth's acceptance to the mean over depths
+
     def __init__(self) -> None:
         self.seconds: dict[int, _Mean] = {}  # round seconds by planned length
-        self.survival: list[_Mean] = []  # share of rows that kept at least d drafted units
+        self.offered: list[float] = []  # rows whose branch was right up to this depth
+        self.kept: list[float] = []  # those of them that kept this depth too
+        self.lost = 0.0  # plain rounds that the running look has cost
         self.rounds_off = 0
         self.hold = 0
         self.probe = 0
@@ -67,11 +71,16 @@ class _Book:
     def add(self, length: int, commit: Commit, seconds: float) -> None:
         self.seconds.setdefault(length, _Mean()).add(seconds, memory=32)
         kept = [a for a, on in zip(commit.accepted, commit.active, strict=True) if on]
-        while len(self.survival) < length:
-            self.survival.append(_Mean())
-        for depth in range(1, length + 1):
-            share = sum(a >= depth for a in kept) / max(len(kept), 1)
-            self.survival[depth - 1].add(share, memory=64)
+        while len(self.kept) < length:
+            self.offered.append(0.0)
+            self.kept.append(0.0)
+        for depth in range(length):
+            # Old rounds fade, so that a change of subject or drafter shows.
+            self.offered[depth] = 0.98 * self.offered[depth] + sum(a >= depth for a in kept)
+            self.kept[depth] = 0.98 * self.kept[depth] + sum(a > depth for a in kept)
+        if length and 0 in self.seconds:
+            gained = 1 + sum(kept) / max(len(kept), 1)
+            self.lost += max(seconds / self.seconds[0].value - gained, 0.0)
 
     def round_seconds(self, length: int) -> float:
         """Seconds of a round by a line through what was measured at lengths above 0."""
@@ -89,18 +98,27 @@ class _Book:
         return middle + max(slope, 0.0) * (length - centre)
 
     def units(self, length: int) -> float:
-        """Expected units a row and round, the target's own included."""
-        return 1.0 + sum(mean.value for mean in self.survival[:length])
+        """Expected units a row and round, the target's own included: ``1 + sum_d prod a_d``."""
+        mean = sum(self.kept) / max(sum(self.offered), 1.0)
+        survival, total = 1.0, 1.0
+        for depth in range(length):
+            known = depth < len(self.kept)
+            kept = (self.kept[depth] if known else 0.0) + self.PRIOR * mean
+            survival *= kept / ((self.offered[depth] if known else 0.0) + self.PRIOR)
+            total += survival
+        return total
 
 
 class CostFitted:
     """Chooses the draft length with the largest predicted units per second, 0 included.
 
     Nothing is measured apart from the work itself: the first rounds are plain (they cost nothing
-    extra), the next ones use the full and the half length; from then on the length maximises
+    extra), the next ones use the half and the full length; from then on the length maximises
     ``(1 + sum_d P(at least d kept)) / seconds(length)`` (goodput, SmartSpec 2024), with the seconds
     of a round fitted by a line. When no length beats plain decoding by ``margin`` the pacer declines:
-    it decodes plainly and looks again after a hold that doubles with every failed look.
+    it decodes plainly and looks again after a hold that doubles with every failed look and is long
+    enough for the look's cost to stay below 2 %. A look ends early when the measured cost could not
+    be earned back even if every drafted unit were kept.
 
     It reads counts of verified units only, so it never biases sampling. Books are kept per batch
     size and survive from request to request.
@@ -113,7 +131,8 @@ class CostFitted:
 
     PLAIN_ROUNDS = 2
     PROBE_ROUNDS = 3
-    MAX_HOLD = 2048
+    MAX_HOLD = 4096
+    AMORTISE = 50  # plain rounds held for each one that a failed look cost
 
     def __init__(self, plan: Plan, margin: float = 1.03, hold: int = 24) -> None:
         if plan.length < 1:
@@ -166,14 +185,24 @@ class CostFitted:
         if book.rounds_off < book.hold:
             book.rounds_off += 1
             return 0
-        if book.probe < self.PROBE_ROUNDS:
+        if book.probe < self.PROBE_ROUNDS and not self._hopeless():
             book.probe += 1
             return full if book.probe > 1 else -(-full // 2)
         best = max(range(1, full + 1), key=self._gain)
         if self._gain(best) < self._margin:
-            book.hold = min(2 * book.hold or self._hold, self.MAX_HOLD)
+            doubled = max(2 * book.hold, self._hold, round(self.AMORTISE * book.lost))
+            book.hold = min(doubled, self.MAX_HOLD)
             book.rounds_off = book.probe = 0
-            return self._choose()
-        if book.hold:
-            book.hold = 0
+            book.lost = 0.0
+            return 0
+        book.hold, book.lost = 0, 0.0
         return best
+
+    def _hopeless(self) -> bool:
+        """True when even full acceptance would not repay the measured cost of any length."""
+        book = self._book
+        if len(book.seconds) < 2:
+            return False
+        plain = book.seconds[0].value
+        lengths = range(1, self._plan.length + 1)
+        return max((n + 1) * plain / book.round_seconds(n) for n in lengths) < self._margin

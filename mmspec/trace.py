@@ -62,8 +62,10 @@ class RoundRecord:
 class Metrics:
     """Sums and ratios of a run.
 
-    ``acceptance_length`` counts units per row and target round, the correction or bonus included
-    (the EAGLE papers' tau; ViSpec's tables leave the bonus out, subtract 1 to compare).
+    ``acceptance_length`` counts units per row and decoding round, the correction or bonus included
+    (the EAGLE papers' tau; ViSpec's tables leave the bonus out, subtract 1 to compare). Plain
+    decoding has exactly 1: the unit that the prefill yields counts in ``tokens`` only.
+    ``target_forwards`` counts prefills and decoding rounds.
     ``acceptance_rate`` is drafted units kept over the longest branch drafted, so that trees and
     chains compare. Seconds are wall-clock on the host; on a GPU each phase ends with the work queued
     and ``commit``, which waits for the device, absorbs what is still running.
@@ -92,6 +94,10 @@ class Trace:
         rounds: One record a round.
         units: One list of unit records a finished or running row, in the order of the rows.
         notes: Things a user should know, such as a drafter that was switched off.
+        requests: Batches begun; the first round of each is its prefill.
+        decoding_rounds: Rounds that were not a prefill.
+        row_rounds: Decoding rounds counted once for every row that was active in them.
+        row_units: Units those rounds emitted; the one unit a prefill yields is not among them.
     """
 
     rounds: list[RoundRecord] = field(default_factory=list)
@@ -99,10 +105,12 @@ class Trace:
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
     first_token_seconds: float = 0.0
+    requests: int = 0
+    decoding_rounds: int = 0
+    row_rounds: int = 0
+    row_units: int = 0
     _current: dict[str, float] = field(default_factory=dict)
     _base: int = 0
-    _requests: int = 0
-    _row_rounds: int = 0
     _positions: list[list[int]] = field(default_factory=list)
     _phase_seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
     _started: float = 0.0
@@ -112,7 +120,7 @@ class Trace:
         """Start a batch of ``rows`` new rows."""
         self._base = len(self.units)
         self.units.extend([] for _ in range(rows))
-        self._requests += 1
+        self.requests += 1
         self._started = time.perf_counter()
         self._first = True
 
@@ -138,11 +146,14 @@ class Trace:
             self._first = False
         for phase, spent in seconds.items():
             self._phase_seconds[phase] += spent
-        number = len(self.rounds)
         kept = [a for a, on in zip(commit.accepted, commit.active, strict=True) if on]
-        self._row_rounds += len(kept)
+        if "prefill" not in seconds:
+            self.decoding_rounds += 1
+            self.row_rounds += len(kept)
+            self.row_units += commit.emitted
         self._count_positions(commit)
-        if number < MAX_ROUNDS:
+        number = self.decoding_rounds + self.requests - 1
+        if len(self.rounds) < MAX_ROUNDS:
             drafted = sum(d for d, on in zip(commit.drafted, commit.active, strict=True) if on)
             self.rounds.append(
                 RoundRecord(
@@ -183,16 +194,16 @@ class Trace:
             tokens=tokens,
             seconds=self.seconds,
             tokens_per_second=tokens / self.seconds if self.seconds else 0.0,
-            rounds=len(self.rounds),
-            target_forwards=len(self.rounds),
-            acceptance_length=tokens / self._row_rounds if self._row_rounds else 0.0,
+            rounds=self.decoding_rounds,
+            target_forwards=self.decoding_rounds + self.requests,
+            acceptance_length=self.row_units / self.row_rounds if self.row_rounds else 0.0,
             acceptance_rate=kept / offered if offered else 0.0,
             draft_seconds=phases["draft"],
             verify_seconds=phases["verify"],
             prefill_seconds=phases["prefill"],
             judge_seconds=phases["judge"],
             commit_seconds=phases["commit"],
-            first_token_seconds=self.first_token_seconds / max(self._requests, 1),
+            first_token_seconds=self.first_token_seconds / max(self.requests, 1),
         )
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from mmspec.media.containers import missing_bytes
 from mmspec.media.files import open_file, wrong_kind
 from mmspec.media.headers import read_header
 from mmspec.media.records import CLIP_FORMATS, Clip, MediaError, MediaLimits
@@ -48,16 +49,14 @@ def read_video(
         header = read_header(stream)
         if header.kind != "clip":
             raise wrong_kind(file.name, header, "clip")
+        if missing := missing_bytes(stream, header.format):
+            raise _damaged(file.name, header.format, f"at least {missing:,} bytes are missing")
         try:
             shots, seconds = _sample(stream, _DEMUXERS[header.format], file.name, frames, limits)
         except (MediaError, MemoryError):
             raise
         except Exception as error:  # FFmpeg's errors have many bases; damaged files add more
-            raise MediaError.about(
-                file.name,
-                f"the {header.format} data is damaged or cut short ({_reason(error)})",
-                "save, copy or download it again",
-            ) from error
+            raise _damaged(file.name, header.format, _reason(error)) from error
     if not shots:
         raise MediaError.about(file.name, "it holds no video frame", f"give an {CLIP_FORMATS} clip")
     note = (
@@ -179,6 +178,14 @@ def _upright(frame: Any) -> Image.Image:
     # Counter-clockwise in Pillow and in PyAV alike; -0.0 and 360 mean upright.
     degrees = round(frame.rotation) % 360
     return image.rotate(degrees, expand=True) if degrees else image
+
+
+def _damaged(name: str, container: str, reason: str) -> MediaError:
+    return MediaError.about(
+        name,
+        f"the {container} data is damaged or cut short ({reason})",
+        "save, copy or download it again",
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -6,11 +6,14 @@ whole canvas as soon as they open a file.
 
 from __future__ import annotations
 
+import os
 import struct
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 _HEAD_BYTES = 64
+# Enough for megabytes of metadata before the pixels, and a bound on the time a hostile file costs.
+_MAX_BLOCKS = 100_000
 # Start-of-frame markers of JPEG: C4, C8 and CC in the same range mean something else.
 _JPEG_SIZE_MARKERS = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -132,21 +135,21 @@ def _webp_size(head: bytes) -> tuple[int, int] | None:
 def _jpeg_size(stream: BinaryIO) -> tuple[int, int] | None:
     """Walks the segments up to the one that states the size; cameras put megabytes before it."""
     stream.seek(2)
-    while True:
-        byte = stream.read(1)
-        while byte and byte != b"\xff":  # stray bytes between segments are tolerated by decoders
-            byte = stream.read(1)
-        while byte == b"\xff":
-            byte = stream.read(1)
-        marker = byte[0]
+    for _ in range(_MAX_BLOCKS):
+        if stream.read(1) != b"\xff":  # stray bytes between segments are tolerated by decoders
+            continue
+        marker = stream.read(1)[0]
         if marker in _JPEG_SIZE_MARKERS:
             _, _, height, width = struct.unpack(">HBHH", stream.read(7))
             return width, height
         if marker in (0xD9, 0xDA):  # the pixels begin or the file ends: no size before them
             return None
-        if marker not in _JPEG_BARE_MARKERS:
+        if marker == 0xFF:  # padding: this byte may begin the next marker
+            stream.seek(-1, os.SEEK_CUR)
+        elif marker not in _JPEG_BARE_MARKERS:
             (length,) = struct.unpack(">H", stream.read(2))
-            stream.seek(max(length - 2, 0), 1)
+            stream.seek(max(length - 2, 0), os.SEEK_CUR)
+    return None
 
 
 def _gif_size(stream: BinaryIO) -> tuple[int, int] | None:
@@ -154,12 +157,19 @@ def _gif_size(stream: BinaryIO) -> tuple[int, int] | None:
     stream.seek(6)
     screen_width, screen_height, flags = struct.unpack("<HHBxx", stream.read(7))
     if flags & 0x80:
-        stream.seek(3 << (flags & 7) + 1, 1)
-    while (block := stream.read(1)) == b"!":
-        stream.seek(1, 1)
-        while length := stream.read(1)[0]:
-            stream.seek(length, 1)
-    if block != b",":
-        return None
-    left, top, width, height = struct.unpack("<HHHH", stream.read(8))
-    return max(screen_width, left + width), max(screen_height, top + height)
+        stream.seek(3 << (flags & 7) + 1, os.SEEK_CUR)
+    in_extension = False
+    for _ in range(_MAX_BLOCKS):
+        byte = stream.read(1)[0]
+        if in_extension:  # a chain of blocks, each with its length in front, closed by 0
+            in_extension = byte > 0
+            stream.seek(byte, os.SEEK_CUR)
+        elif byte == ord("!"):
+            in_extension = True
+            stream.seek(1, os.SEEK_CUR)
+        elif byte == ord(","):
+            left, top, width, height = struct.unpack("<HHHH", stream.read(8))
+            return max(screen_width, left + width), max(screen_height, top + height)
+        else:
+            return None
+    return None

@@ -1,0 +1,1 @@
+"""Real models behind the roles of `mmspec`, and the embedded tiny set."""

@@ -1,0 +1,166 @@
+"""An unmodified transformers model as a decoder: any tokens, at any slots, under any mask."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapters.hf_vlm.head import Head
+from adapters.hf_vlm.layout import right_padded
+from adapters.hf_vlm.masks import additive, within_window
+from adapters.hf_vlm.rope import AXES, prompt_positions
+from adapters.hf_vlm.support import check_model, layer_kinds, placeholder_ids, window_of
+from mmspec.cache import RaggedCache
+from mmspec.state import State
+from mmspec.token_target import Prefilled
+
+
+class HFDecoder:
+    """Implements :class:`mmspec.roles.Decoder` for decoder-only transformers models.
+
+    Prompts go through the multimodal model once; every later pass goes straight to its text
+    decoder.
+
+    Args:
+        model: A loaded model; set to eval mode, otherwise never changed.
+
+    Raises:
+        ValueError: A model that cannot verify drafts, with the reason.
+    """
+
+    def __init__(self, model: Any) -> None:
+        check_model(model)
+        self.model = model.eval()
+        self.head = Head(model)
+        self._base = model.base_model
+        self._text = model.get_decoder()
+        config = self._text.config
+        self.vocab_size = self.head.vocab_size
+        self.hidden_size: int = config.hidden_size
+        self._layers: int = config.num_hidden_layers
+        self._kinds = layer_kinds(config)
+        self._window = window_of(config)
+        self._axes = AXES if hasattr(self._base, "get_rope_index") else 1
+        self._dtype: torch.dtype = self._text.dtype
+        self._placeholders = placeholder_ids(model.config)
+        self._pad_id = min(set(range(len(self._placeholders) + 1)) - self._placeholders.keys())
+        self._accepted = set(inspect.signature(self._base.forward).parameters)
+
+    def prefill(self, inputs: dict[str, Any], reserve: int, want_features: bool) -> Prefilled:
+        """Read prompts padded on either side; see :class:`mmspec.roles.Decoder`.
+
+        Raises:
+            ValueError: Inputs the model does not take, with the fix.
+        """
+        self._check(inputs)
+        rows, lengths = right_padded(inputs, self._pad_id)
+        ids = rows["input_ids"]
+        cache = RaggedCache(self._layers, ids.shape[1] + reserve)
+        cache.place(0, ids.shape[1], ids.shape[1])
+        offset = None
+        if self._axes > 1:
+            rows = self._with_token_types(rows)
+            rows["position_ids"], offset = prompt_positions(self._base, rows, lengths)
+        seen = _InputEmbeddings(self._text) if want_features else None
+        try:
+            hidden = self._base(
+                **self._cast(rows), past_key_values=cache, use_cache=True
+            ).last_hidden_state
+        finally:
+            if seen is not None:
+                seen.remove()
+        last = torch.tensor(lengths, device=ids.device) - 1
+        logits = self.head(hidden[torch.arange(len(lengths), device=ids.device), last])
+        if seen is None:
+            return Prefilled(ids, lengths, cache, logits, rope_offset=offset)
+        embeds = self.embed(ids) if seen.value is None else seen.value
+        return Prefilled(ids, lengths, cache, logits, offset, hidden=hidden, embeds=embeds)
+
+    def step(
+        self, tokens: Tensor, positions: Tensor, mask: Tensor | None, state: State
+    ) -> tuple[Tensor, Tensor]:
+        """One pass of the text decoder; see :class:`mmspec.roles.Decoder`."""
+        attention = self._attention(mask, positions, state.cache)
+        if state.rope_offset is not None:
+            positions = positions + state.rope_offset
+        if self._axes > 1:
+            positions = positions.expand(self._axes, -1, -1)
+        hidden = self._text(
+            input_ids=tokens,
+            position_ids=positions,
+            attention_mask=attention,
+            past_key_values=state.cache,
+            use_cache=True,
+        ).last_hidden_state
+        return self.head(hidden), hidden
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Rows of the input embedding table, scaled as the model scales them."""
+        return self.model.get_input_embeddings()(ids)
+
+    def _attention(
+        self, mask: Tensor | None, positions: Tensor, cache: RaggedCache
+    ) -> Tensor | dict[str, Tensor | None] | None:
+        """The mask of every kind of layer, made once a pass."""
+        batch = positions.shape[0]
+        made: dict[str, Tensor | None] = {}
+        for kind in self._kinds:
+            seen = mask
+            if kind == "sliding_attention":
+                seen = within_window(mask, positions, cache, self._window)
+            made[kind] = None if seen is None else additive(seen, batch, self._dtype)
+        return made if len(made) > 1 else made[self._kinds[0]]
+
+    def _check(self, inputs: dict[str, Any]) -> None:
+        """Refuse what the model would ignore or trip over."""
+        if inputs.get("input_ids") is None:
+            raise ValueError("inputs need input_ids; embeddings alone cannot be drafted from")
+        given = {key for key, value in inputs.items() if value is not None}
+        if unknown := given - self._accepted - {"attention_mask"}:
+            raise ValueError(
+                f"{self.model.config.model_type} does not take {sorted(unknown)}; it takes "
+                f"{sorted(self._accepted - {'kwargs', 'self'})}"
+            )
+        device = self._text.device
+        for key in given:
+            if isinstance(inputs[key], Tensor) and inputs[key].device != device:
+                raise ValueError(
+                    f"{key} is on {inputs[key].device} and the model on {device}; "
+                    f"move the inputs: inputs.to('{device}')"
+                )
+
+    def _with_token_types(self, rows: dict[str, Any]) -> dict[str, Any]:
+        """Fill ``mm_token_type_ids`` from the placeholders where the caller left them out."""
+        rows = dict(rows)
+        if rows.get("mm_token_type_ids") is None:
+            ids = rows["input_ids"]
+            types = torch.zeros_like(ids)
+            for token, kind in self._placeholders.items():
+                types.masked_fill_(ids == token, {"image": 1, "video": 2}[kind])
+            rows["mm_token_type_ids"] = types
+        return rows
+
+    def _cast(self, rows: dict[str, Any]) -> dict[str, Any]:
+        """Pixels in the model's dtype; processors return float32."""
+        return {
+            key: value.to(self._dtype) if key.startswith("pixel_values") and value is not None else value
+            for key, value in rows.items()
+        }
+
+
+class _InputEmbeddings:
+    """Catches the embeddings one forward pass of a text decoder starts from."""
+
+    def __init__(self, text: Any) -> None:
+        self.value: Tensor | None = None
+        self._handle = text.register_forward_pre_hook(self._catch, with_kwargs=True)
+
+    def remove(self) -> None:
+        """Take the hook off the model again."""
+        self._handle.remove()
+
+    def _catch(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.value = kwargs.get("inputs_embeds")

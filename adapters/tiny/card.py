@@ -1,0 +1,153 @@
+"""Model cards: recipe, data, scores and cost, written beside the weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+_CAPTIONER = """\
+# Tiny captioner
+
+A `LlavaForConditionalGeneration` of {millions:.2f} million parameters ({megabytes:.1f} MB in
+bfloat16) that describes pictures and clips of a small drawn world. It exists to try and to test
+speculative decoding without a download or a GPU: because the world is known, every caption can be
+parsed and scored against its scene.
+
+```python
+from transformers import AutoProcessor, LlavaForConditionalGeneration
+
+processor = AutoProcessor.from_pretrained("adapters/tiny/weights/captioner")
+model = LlavaForConditionalGeneration.from_pretrained("adapters/tiny/weights/captioner")
+```
+
+## Shape
+
+CLIP tower: 96 x 96 pixels, patches of 16, 36 tokens a picture, 4 layers of width 128.
+Llama: 16 layers of width 160, 5 heads of 32, MLP 320, 1,024 positions, word-level vocabulary.
+A clip is its frames as several images in one user turn; 3 to 16 frames occur in training.
+
+## Data
+
+Scenes of one to five things (6 shapes, 8 colours, 3 sizes, 3 textures, 9 cells, 6 background tones)
+and clips of one to three things of which one or two move. Drawn on the fly from seeds below 10^9;
+held-out seeds are disjoint. Captions come in four styles; a prompt may ask for one, otherwise the
+background decides.
+
+## Recipe
+
+{recipe}
+
+Muon for the hidden matrices, AdamW for the rest, bfloat16 autocast, no dropout; linear heads on the
+tower's patches, used in the first stage only. One command repeats it, and continues after a kill:
+
+```
+python -m adapters.tiny.train_captioner --out adapters/tiny/weights/captioner
+```
+
+![loss](loss.png)
+
+## Scores
+
+{scores}
+
+## Limits
+
+It knows this world and nothing else: unknown words become `<unk>`, photographs give nonsense.
+"""
+
+_BLIND = """\
+# Tiny text-only draft model
+
+A `LlamaForCausalLM` of {thousands:.0f} thousand parameters ({kilobytes:.0f} kB in bfloat16): two
+layers of width 96 over the captioner's vocabulary, trained on captions without their pictures. It
+drafts for the captioner as a drafter that is blind to the picture, which is what it is for: the
+baseline that any drafter with eyes must beat. It reads the prompt with the image tokens left out.
+
+## Recipe
+
+{recipe}
+
+A quarter of the captions are of clips. Same optimisers as the captioner; seeds never shared with
+it or with the held-out set. One command repeats it:
+
+```
+python -m adapters.tiny.train_blind --out adapters/tiny/weights/draft-text
+```
+
+![loss](loss.png)
+"""
+
+_ABOUT = {
+    "tower": "the tower reads shape, colour, size, texture and background of each patch",
+    "words": "projector and language model on the frozen tower, pictures only",
+    "together": "everything, half of the batches clips (3 to 16 frames, mostly 8)",
+    "blind": "next word of captions, 64 a batch",
+}
+
+
+def write_card(out: Path, work: Path, stages: Sequence[str]) -> None:
+    """Write the captioner's card and loss curve; scores come from `scores.json` if it is there."""
+    curves = _curves(work, stages)
+    size = (out / "model.safetensors").stat().st_size
+    scores = out / "scores.json"
+    text = _CAPTIONER.format(
+        millions=size / 2e6,
+        megabytes=size / 1e6,
+        recipe=_recipe(curves),
+        scores=_table(json.loads(scores.read_text())) if scores.exists() else "Not measured yet.",
+    )
+    (out / "README.md").write_text(text)
+    _plot(curves, out / "loss.png")
+
+
+def write_blind_card(out: Path, work: Path, parameters: int) -> None:
+    """Write the card and loss curve of the text-only draft model."""
+    curves = _curves(work, ["blind"])
+    text = _BLIND.format(
+        thousands=parameters / 1e3, kilobytes=2 * parameters / 1e3, recipe=_recipe(curves)
+    )
+    (out / "README.md").write_text(text)
+    _plot(curves, out / "loss.png")
+
+
+def _curves(work: Path, stages: Sequence[str]) -> dict[str, list[dict[str, float]]]:
+    return {
+        stage: [json.loads(line) for line in (work / f"{stage}.jsonl").read_text().splitlines()]
+        for stage in stages
+    }
+
+
+def _recipe(curves: dict[str, list[dict[str, float]]]) -> str:
+    lines = ["| stage | what learns | steps | minutes on 2 CPU cores | last loss |"]
+    lines.append("| --- | --- | --- | --- | --- |")
+    for stage, rows in curves.items():
+        tail = rows[-20:]
+        loss = sum(row["loss"] for row in tail) / len(tail)
+        minutes = rows[-1]["seconds"] / 60
+        lines.append(f"| {stage} | {_ABOUT[stage]} | {len(rows)} | {minutes:.0f} | {loss:.3f} |")
+    return "\n".join(lines)
+
+
+def _table(scores: dict[str, dict[str, float]]) -> str:
+    groups = {name: values for name, values in scores.items() if name != "counts"}
+    rows = list(dict.fromkeys(key for values in groups.values() for key in values))
+    lines = ["| greedy, held-out | " + " | ".join(name.replace("_", " ") for name in groups) + " |"]
+    lines.append("| --- |" + " --- |" * len(groups))
+    for row in rows:
+        cells = [f"{100 * v[row]:.1f} %" if row in v else "" for v in groups.values()]
+        lines.append(f"| {row.replace('_', ' ')} | " + " | ".join(cells) + " |")
+    counts = ", ".join(f"{count} {name}" for name, count in scores.get("counts", {}).items())
+    return "\n".join([*lines, "", f"Measured on {counts}."])
+
+
+def _plot(curves: dict[str, list[dict[str, float]]], target: Path) -> None:
+    figure = Figure(figsize=(7, 3.2), layout="constrained")
+    axes = figure.subplots(1, len(curves), squeeze=False)[0]
+    for axis, (stage, rows) in zip(axes, curves.items(), strict=True):
+        axis.plot([row["step"] for row in rows], [row["loss"] for row in rows], linewidth=0.8)
+        axis.set(title=stage, xlabel="step", yscale="log")
+    axes[0].set_ylabel("loss (nats)")
+    figure.savefig(target, dpi=90)

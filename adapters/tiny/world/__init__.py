@@ -1,0 +1,1 @@
+"""The small world: scenes and clips, their pictures, their captions, and a reader of captions."""

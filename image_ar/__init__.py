@@ -1,0 +1,1 @@
+"""Drafters and rules for autoregressive image generation; empty until its first method lands."""

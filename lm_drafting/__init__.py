@@ -1,0 +1,1 @@
+"""Drafters for text decoders and vision-language models, and their training."""

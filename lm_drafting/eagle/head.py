@@ -1,0 +1,207 @@
+"""The EAGLE drafter's network: one decoder layer between the target's embeddings and its head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class EagleConfig:
+    """Shape of the drafter, under the official configuration's names.
+
+    Attributes:
+        hidden_size: The target's hidden size.
+        vocab_size: The target's vocabulary.
+        intermediate_size: Width of the feed-forward part.
+        num_attention_heads: Query heads.
+        num_key_value_heads: Key and value heads.
+        head_dim: Width of a head; 0 means ``hidden_size / num_attention_heads``.
+        rms_norm_eps: Epsilon of the norms.
+        rope_theta: Base of the rotary frequencies.
+        bias: Whether ``fc`` has a bias.
+        qkv_bias: Whether queries, keys and values have biases (Qwen targets).
+        input_layernorm: Whether the layer normalises its input; EAGLE-1 and -2 do not.
+    """
+
+    hidden_size: int
+    vocab_size: int
+    intermediate_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int = 0
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 10000.0
+    bias: bool = True
+    qkv_bias: bool = False
+    input_layernorm: bool = False
+
+    def __post_init__(self) -> None:
+        heads, shared = self.num_attention_heads, self.num_key_value_heads
+        if not self.head_dim:
+            object.__setattr__(self, "head_dim", self.hidden_size // heads)
+        if heads % shared or self.head_dim % 2:
+            raise ValueError(
+                f"{heads} query heads of width {self.head_dim} with {shared} key/value heads: the "
+                "first must be a multiple of the last, and the width even"
+            )
+
+
+class EagleHead(nn.Module):
+    """``fc``, then one Llama layer; the target's own head turns its output into logits.
+
+    EAGLE (Li et al. 2024, section 3): the pair (embedding of token ``j + 1``, hidden state of
+    position ``j``) predicts the hidden state of position ``j + 1``. No norm in front of attention
+    and none at the end, as in the official code; embedding table and output head are the target's.
+
+    Projections of one input are kept as one matrix, since a small layer costs what its kernel
+    launches cost; ``state_dict`` and ``load_state_dict`` speak the official key names.
+
+    Args:
+        config: Shape of the network.
+    """
+
+    def __init__(self, config: EagleConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, inner, dim = config.hidden_size, config.intermediate_size, config.head_dim
+        queries, shared = config.num_attention_heads, config.num_key_value_heads
+        self._split = (queries + shared, shared)
+        self._queries = queries
+        self.fc = nn.Linear(2 * hidden, hidden, bias=config.bias)
+        self.qkv_proj = nn.Linear(hidden, (queries + 2 * shared) * dim, bias=config.qkv_bias)
+        self.o_proj = nn.Linear(queries * dim, hidden, bias=False)
+        self.gate_up_proj = nn.Linear(hidden, 2 * inner, bias=False)
+        self.down_proj = nn.Linear(inner, hidden, bias=False)
+        self.post_attention_layernorm = nn.RMSNorm(hidden, config.rms_norm_eps)
+        self.input_layernorm = (
+            nn.RMSNorm(hidden, config.rms_norm_eps) if config.input_layernorm else None
+        )
+        self.register_state_dict_post_hook(_to_official)
+        self.register_load_state_dict_pre_hook(_from_official)
+
+    def forward(self, pairs: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
+        """Predicted hidden states ``(batch, n, hidden)``.
+
+        Args:
+            pairs: ``(batch, n, 2 * hidden)`` embedding and hidden state, in this order.
+            rope: Cosines and signed sines of the positions, see :class:`Rotary`.
+            attend: Maps queries, keys and values ``(batch, heads, n, head_dim)`` to the attention's
+                output; knows the cache and the mask.
+        """
+        x = self.fc(pairs)
+        y = x if self.input_layernorm is None else self.input_layernorm(x)
+        heads = self.qkv_proj(y).unflatten(-1, (-1, self.config.head_dim)).transpose(1, 2)
+        rotated, values = heads.split(self._split, 1)
+        rotated = rotate(rotated, rope)
+        out = attend(rotated[:, : self._queries], rotated[:, self._queries :], values)
+        x = x + self.o_proj(out.transpose(1, 2).flatten(2))
+        gate, up = self.gate_up_proj(self.post_attention_layernorm(x)).chunk(2, -1)
+        return x + self.down_proj(F.silu(gate) * up)
+
+    def reset_parameters(self, generator: torch.Generator) -> None:
+        """Start values for training: ``fc`` passes the hidden state on, the layer adds nothing yet.
+
+        The next hidden state resembles the present one, so this start already predicts something.
+        """
+        hidden = self.config.hidden_size
+        with torch.no_grad():
+            for name, weight in self.named_parameters():
+                if weight.dim() > 1:
+                    weight.normal_(0.0, weight.shape[1] ** -0.5, generator=generator)
+                elif name.endswith("bias"):
+                    weight.zero_()
+            self.fc.weight[:, hidden:].copy_(torch.eye(hidden))
+            self.o_proj.weight.zero_()
+            self.down_proj.weight.zero_()
+
+
+class Rotary:
+    """Rotary position tables, extended on demand.
+
+    Args:
+        head_dim: Width of a head.
+        theta: Base of the frequencies.
+    """
+
+    def __init__(self, head_dim: int, theta: float) -> None:
+        steps = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
+        self._inverse = theta**-steps
+        self._cos = self._sin = torch.empty(0)
+
+    def between(self, start: int, end: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Tables ``(end - start, head_dim)`` of consecutive positions."""
+        self._reach(end, like)
+        return self._cos[start:end], self._sin[start:end]
+
+    def at(self, positions: Tensor, longest: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Tables ``(batch, 1, n, head_dim)`` at ``positions`` ``(batch, n)``, all below ``longest``."""
+        self._reach(longest, like)
+        positions = positions.clamp(max=self._cos.shape[0] - 1)
+        return self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)
+
+    def _reach(self, length: int, like: Tensor) -> None:
+        known = self._cos
+        if known.shape[0] >= length and known.dtype == like.dtype and known.device == like.device:
+            return
+        angles = torch.arange(max(2 * length, 256)).unsqueeze(1) * self._inverse
+        sin = angles.sin()
+        # The sign of "rotate half" is folded into the table: see `rotate`.
+        self._cos = torch.cat([angles.cos()] * 2, dim=1).to(like)
+        self._sin = torch.cat([-sin, sin], dim=1).to(like)
+
+
+def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary embedding of ``(batch, heads, n, head_dim)``; swapping halves is a roll by one half."""
+    cos, sin = rope
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
+
+
+_ATTENTION = "layers.0.self_attn."
+_MLP = "layers.0.mlp."
+_FUSED = {
+    "qkv_proj": tuple(f"{_ATTENTION}{name}_proj" for name in "qkv"),
+    "gate_up_proj": tuple(f"{_MLP}{name}_proj" for name in ("gate", "up")),
+}
+_RENAMED = {
+    "o_proj": f"{_ATTENTION}o_proj",
+    "down_proj": f"{_MLP}down_proj",
+    "post_attention_layernorm": "layers.0.post_attention_layernorm",
+    "input_layernorm": "layers.0.input_layernorm",
+}
+
+
+def _to_official(module: EagleHead, state: dict[str, Any], prefix: str, _: Any) -> None:
+    """Rename and split a state dict's entries, in place."""
+    dim, shared = module.config.head_dim, module.config.num_key_value_heads
+    inner = module.config.intermediate_size
+    sizes = {
+        "qkv_proj": [module.config.num_attention_heads * dim, shared * dim, shared * dim],
+        "gate_up_proj": [inner, inner],
+    }
+    for name, kind in [key[len(prefix) :].rsplit(".", 1) for key in list(state) if "." in key]:
+        if name in _FUSED:
+            parts = state.pop(f"{prefix}{name}.{kind}").split(sizes[name])
+            for official, part in zip(_FUSED[name], parts, strict=True):
+                state[f"{prefix}{official}.{kind}"] = part
+        elif name in _RENAMED:
+            state[f"{prefix}{_RENAMED[name]}.{kind}"] = state.pop(f"{prefix}{name}.{kind}")
+
+
+def _from_official(module: EagleHead, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """The reverse, before loading; absent entries stay absent, so strict loading reports them."""
+    for kind in ("weight", "bias"):
+        for name, officials in _FUSED.items():
+            keys = [f"{prefix}{official}.{kind}" for official in officials]
+            if all(key in state for key in keys):
+                state[f"{prefix}{name}.{kind}"] = torch.cat([state.pop(key) for key in keys])
+        for name, official in _RENAMED.items():
+            if f"{prefix}{official}.{kind}" in state:
+                state[f"{prefix}{name}.{kind}"] = state.pop(f"{prefix}{official}.{kind}")

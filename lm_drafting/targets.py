@@ -1,0 +1,45 @@
+"""What drafters here ask of a target beyond the core's role."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from mmspec.messages import Evidence
+from mmspec.roles import Decoder
+from mmspec.state import State
+from mmspec.token_target import Request
+
+
+class FeatureTarget(Protocol):
+    """A token target that lends its embedding table and its output head."""
+
+    decoder: Decoder
+
+    def prefill(self, request: Request) -> tuple[State, Evidence]:
+        """Read the prompts; see :class:`mmspec.token_target.TokenTarget`."""
+        ...
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """Input embeddings ``(..., hidden)`` of token ids."""
+        ...
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits ``(..., vocab)`` of hidden states after the final norm."""
+        ...
+
+
+class CaptioningTarget(FeatureTarget, Protocol):
+    """A target that also turns pictures and prompts into tensors; needed for training only."""
+
+    stop_ids: tuple[int, ...]
+
+    def prepare(self, images: Any, prompts: Any) -> dict[str, Any]:
+        """Tensors for a batch of prompts with their pictures."""
+        ...
+
+
+def placeholder_ids(target: Any) -> tuple[int, ...]:
+    """Tokens that stand for pictures or clips in the target's prompts; none for a text model."""
+    return tuple(getattr(target, "image_token_ids", ()))

@@ -1,0 +1,112 @@
+"""Who takes part: our engine with some drafter, or transformers' own ``generate``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mmspec.engine import Engine
+from mmspec.sampling import Sampling
+from mmspec.token_target import Request
+from mmspec.trace import Trace, synchronize
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One input run once: wall-clock seconds, vision and prefill included, and the new token ids."""
+
+    seconds: float
+    ids: list[int]
+
+
+class Contender(Protocol):
+    """Runs one prepared input at a time."""
+
+    name: str
+    trace: Trace | None
+
+    def run(self, inputs: dict[str, Any], sampling: Sampling, seed: int) -> Outcome:
+        """Generate from tensors that are already on the device."""
+        ...
+
+    def forget(self) -> None:
+        """Drop what the warm-up recorded."""
+        ...
+
+
+@dataclass
+class EngineContender:
+    """The one loop with some drafter; an engine without one is the plain baseline."""
+
+    name: str
+    engine: Engine
+    trace: Trace = field(default_factory=Trace)
+
+    def run(self, inputs: dict[str, Any], sampling: Sampling, seed: int) -> Outcome:
+        device = inputs["input_ids"].device
+        synchronize(device)
+        start = time.perf_counter()
+        rows, _ = self.engine.generate(Request(inputs, sampling), self.trace, seeds=[seed])
+        synchronize(device)
+        return Outcome(time.perf_counter() - start, rows[0])
+
+    def forget(self) -> None:
+        self.trace = Trace()
+
+
+@dataclass
+class GenerateContender:
+    """``model.generate`` with the same inputs, stop ids and warpers.
+
+    Attributes:
+        options: Extra arguments, for example ``prompt_lookup_num_tokens`` or ``assistant_model``.
+    """
+
+    name: str
+    model: Any
+    options: dict[str, Any] = field(default_factory=dict)
+    trace: None = None
+
+    def run(self, inputs: dict[str, Any], sampling: Sampling, seed: int) -> Outcome:
+        device = inputs["input_ids"].device
+        synchronize(device)
+        start = time.perf_counter()
+        torch.manual_seed(seed)
+        out = self.model.generate(**inputs, **generate_options(sampling), **self.options)
+        ids = new_ids(out, inputs["input_ids"])
+        synchronize(device)
+        return Outcome(time.perf_counter() - start, ids)
+
+    def forget(self) -> None:
+        """Nothing is recorded."""
+
+
+def generate_options(sampling: Sampling) -> dict[str, Any]:
+    """The same options in the words of transformers' ``generate``."""
+    options: dict[str, Any] = {
+        "max_new_tokens": sampling.max_new_tokens,
+        "do_sample": not sampling.greedy,
+        "eos_token_id": list(sampling.stop_ids) or None,
+        "pad_token_id": sampling.stop_ids[0] if sampling.stop_ids else 0,
+    }
+    if not sampling.greedy:
+        options |= {
+            "temperature": sampling.temperature,
+            "top_k": sampling.top_k,
+            "top_p": sampling.top_p,
+        }
+    return options
+
+
+def new_ids(generated: Tensor, prompt: Tensor) -> list[int]:
+    """Ids after the prompt of a batch of one."""
+    return generated[0, prompt.shape[1] :].tolist()
+
+
+def fixed_length(sampling: Sampling, length: int) -> Sampling:
+    """The same options without stop ids: every method writes exactly ``length`` tokens."""
+    return replace(sampling, max_new_tokens=length, stop_ids=())

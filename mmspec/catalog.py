@@ -1,0 +1,265 @@
+"""The one table of methods: a row a method, its parts by dotted path, imported when used.
+
+Nothing here imports torch, so that listing methods and printing help stay instant, and a broken
+optional dependency breaks one method instead of the package.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmspec.messages import Plan
+    from mmspec.roles import Drafter, Rule
+    from mmspec.token_target import TokenTarget
+
+TARGET_LOADER = "adapters.hf_vlm:load_target"
+EXACT = "exact: the output law is the target's own; greedy output is identical"
+PLAN_OPTIONS = ("draft_length", "tree_width", "tree_budget")
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What a method's ``build`` may use to make its drafter.
+
+    Attributes:
+        target: The loaded target.
+        drafter: Folder, Hub id or ready object that holds the drafter; None where none was given.
+        load_target: Loads a second model the way the target was loaded: same device, same dtype.
+        options: The method's own options, already checked against the row's names.
+    """
+
+    target: TokenTarget
+    drafter: Any = None
+    load_target: Callable[..., TokenTarget] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of the table.
+
+    Attributes:
+        name: What users type.
+        family: What one unit is: ``text``, later ``image`` and ``video``.
+        summary: One sentence.
+        build: Dotted path of ``build(context) -> Drafter``; empty for plain decoding.
+        length: Draft steps a round by default.
+        width: Children of a node by default; 1 is a chain.
+        budget: Most nodes a round by default; 0 means ``length * width``.
+        rule: Dotted path of the acceptance rule.
+        certificate: What the rule promises, word for word.
+        trained: Whether the drafter was trained for its target.
+        needs: What a user must supply.
+        paper: Where it comes from.
+        options: Names of the method's own options.
+    """
+
+    name: str
+    family: str
+    summary: str
+    build: str = ""
+    length: int = 0
+    width: int = 1
+    budget: int = 0
+    rule: str = "mmspec.rules:Exact"
+    certificate: str = EXACT
+    trained: bool = False
+    needs: str = "nothing"
+    paper: str = ""
+    options: tuple[str, ...] = ()
+
+    @property
+    def lossless(self) -> bool:
+        """Whether the output law is the target's own."""
+        return self.certificate.startswith("exact")
+
+    def plan(
+        self,
+        draft_length: int | None = None,
+        tree_width: int | None = None,
+        tree_budget: int | None = None,
+    ) -> Plan:
+        """The default plan, with what the user changed."""
+        from mmspec.messages import Plan
+
+        if not self.build:
+            return Plan(length=0)
+        length = self.length if draft_length is None else draft_length
+        width = self.width if tree_width is None else tree_width
+        if length < 1:
+            raise ValueError(
+                f"draft_length must be at least 1, got {length}; "
+                "use method 'none' to decode without drafts"
+            )
+        budget = self.budget if tree_budget is None else tree_budget
+        return Plan(length=length, width=width, budget=budget if width > 1 else 0)
+
+    def drafter(self, context: BuildContext) -> Drafter:
+        """A new drafter; the method's module is imported here."""
+        if not self.build:
+            from mmspec.guard import NoDraft
+
+            return NoDraft()
+        self.check_options(context.options)
+        drafter: Drafter = resolve(self.build)(context)
+        return drafter
+
+    def make_rule(self) -> Rule:
+        """A new acceptance rule."""
+        rule: Rule = resolve(self.rule)()
+        return rule
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Refuse an option the method does not know, instead of ignoring it."""
+        unknown = sorted(set(options) - set(self.options))
+        if unknown:
+            known = ", ".join((*PLAN_OPTIONS, *self.options))
+            raise ValueError(
+                f"method '{self.name}' has no option {', '.join(unknown)}; it knows {known}"
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """What `mmspec methods --json` prints."""
+        shown = ("name", "family", "summary", "lossless", "certificate", "trained", "needs")
+        return {
+            **{key: getattr(self, key) for key in shown},
+            "paper": self.paper,
+            "plan": {"length": self.length, "width": self.width, "budget": self.budget},
+            "options": list(self.options),
+        }
+
+
+METHODS: tuple[Method, ...] = (
+    Method("none", "text", "plain decoding: the same loop with an empty draft"),
+    Method(
+        name="prompt-lookup",
+        family="text",
+        summary="repeats what followed the same words earlier in the prompt or the output",
+        build="lm_drafting.prompt_lookup:build",
+        length=8,
+        paper="Saxena 2023, prompt lookup decoding",
+    ),
+    Method(
+        name="draft-model",
+        family="text",
+        summary="a smaller model with the same vocabulary drafts a chain",
+        build="lm_drafting.draft_model:build",
+        length=4,
+        trained=True,
+        needs="a drafter model with the target's vocabulary",
+        paper="Leviathan et al. 2023, arXiv 2211.17192; Chen et al. 2023, arXiv 2302.01318",
+    ),
+    Method(
+        name="draft-model-tree",
+        family="text",
+        summary="a smaller model drafts a tree, siblings sampled without replacement",
+        build="lm_drafting.draft_model:build_tree",
+        length=4,
+        width=2,
+        budget=12,
+        trained=True,
+        needs="a drafter model with the target's vocabulary",
+        paper="Jeon et al. 2024, arXiv 2402.14160",
+    ),
+    Method(
+        name="eagle",
+        family="text",
+        summary="one decoder layer on the target's hidden states drafts a dynamic tree",
+        build="lm_drafting.eagle:build",
+        length=5,
+        width=4,
+        budget=12,
+        trained=True,
+        needs="a drafter trained for the target (`mmspec train eagle`)",
+        paper="Li et al. 2024, arXiv 2401.15077 and arXiv 2406.16858",
+    ),
+)
+
+# Models that come with the package, and which of their drafters fits which method.
+EMBEDDED: dict[str, dict[str, str]] = {
+    "tiny": {
+        "model": "captioner",
+        "draft-model": "draft-text",
+        "draft-model-tree": "draft-text",
+        "eagle": "eagle",
+    },
+}
+
+
+def methods(family: str | None = None) -> tuple[Method, ...]:
+    """The rows, or those of one family."""
+    return tuple(row for row in METHODS if family in (None, row.family))
+
+
+def names(family: str | None = None) -> tuple[str, ...]:
+    """The names of the rows, or of those of one family."""
+    return tuple(row.name for row in methods(family))
+
+
+def get(name: str) -> Method:
+    """The row of a method.
+
+    Raises:
+        ValueError: No such method; the message lists those there are.
+    """
+    for row in METHODS:
+        if row.name == name:
+            return row
+    near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
+    guess = f"did you mean '{near[0]}'? " if near else ""
+    raise ValueError(f"unknown method '{name}'; {guess}known methods: {', '.join(names())}")
+
+
+def resolve(path: str) -> Any:
+    """The object behind ``package.module:name``."""
+    module, _, name = path.partition(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def embedded_folder(model: str, part: str) -> Path | None:
+    """Folder of an embedded model (``part`` = "model") or of its drafter for a method, if there."""
+    name = EMBEDDED.get(model, {}).get(part)
+    if name is None:
+        return None
+    folder: Path = resolve(f"adapters.{model}:folder")(name)
+    return folder if (folder / "config.json").is_file() else None
+
+
+def choose(model: str | None = None, drafter: Any = None) -> tuple[Method, str]:
+    """What ``method="auto"`` means: the best measured method this model has a drafter for.
+
+    A trained one-layer drafter measured fastest; without one, prompt lookup costs next to nothing.
+    The pacer may still decline to speculate.
+
+    Args:
+        model: Name the target was asked for by, if any.
+        drafter: Folder, Hub id or ready model that was given.
+
+    Returns:
+        The row, and why it was chosen.
+    """
+    if drafter is not None:
+        name = "draft-model" if _is_language_model(drafter) else "eagle"
+        return get(name), f"auto chose {name}: it fits the given drafter"
+    if model is not None and embedded_folder(model, "eagle") is not None:
+        return get("eagle"), f"auto chose eagle: {model} has a trained drafter"
+    return get("prompt-lookup"), "auto chose prompt-lookup: no trained drafter is known"
+
+
+def _is_language_model(drafter: Any) -> bool:
+    """Whether a drafter is a whole model rather than a head on the target's hidden states."""
+    if not isinstance(drafter, str | Path):
+        return hasattr(drafter, "generate")
+    try:
+        config = json.loads((Path(drafter) / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    architectures = config.get("architectures") or [""]
+    return str(architectures[0]).endswith(("ForCausalLM", "ForConditionalGeneration"))

@@ -1,0 +1,186 @@
+"""What a caption call returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mmspec.speed import efficiency, ideal_speedup
+from mmspec.trace import Metrics, Trace
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mmspec.render import Piece
+
+Decode = Callable[[list[int]], str]
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a run: still a ``KeyboardInterrupt``, carrying what was finished.
+
+    Attributes:
+        result: Everything captioned before the interruption.
+    """
+
+    def __init__(self, result: CaptionResult) -> None:
+        super().__init__("interrupted")
+        self.result = result
+
+
+@dataclass
+class Caption:
+    """One input and its caption.
+
+    Attributes:
+        input: Path as given, or "input 3" for things without a name.
+        text: The caption; None where the input failed.
+        ids: New token ids, stop token included.
+        note: What the reader should know ("animated GIF: first frame used").
+        error: Why there is no caption.
+        seed: Seed its random draws came from.
+        row: Its row in the trace.
+        baseline_ids: What plain decoding wrote, when compared.
+        thumbnails: Small copies of the picture or the frames, if asked for.
+    """
+
+    input: str
+    text: str | None = None
+    ids: list[int] = field(default_factory=list)
+    note: str = ""
+    error: str = ""
+    seed: int = 0
+    row: int | None = None
+    baseline_ids: list[int] | None = None
+    thumbnails: list[Image.Image] = field(default_factory=list, repr=False)
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of ``outputs`` in the JSON document."""
+        entry: dict[str, Any] = {
+            "input": self.input,
+            "text": self.text,
+            "tokens": len(self.ids),
+            "path": None,
+            "seed": self.seed,
+        }
+        return entry | {key: getattr(self, key) for key in ("note", "error") if getattr(self, key)}
+
+
+@dataclass
+class Baseline:
+    """The plain loop on the same inputs.
+
+    Attributes:
+        trace: Its trace.
+        identical: Whether all token ids agree; None when sampling, where only the law must.
+    """
+
+    trace: Trace
+    identical: bool | None
+
+
+@dataclass
+class CaptionResult:
+    """Captions, and how they were made.
+
+    Attributes:
+        outputs: One record an input, in order, failed ones included.
+        trace: Records of the run.
+        method: Name of the method that ran.
+        certificate: What its rule promises.
+        lossless: Whether the output law is the target's own.
+        model: What the target was asked for by.
+        setting: Device, dtype and threads.
+        single: Whether one input was given rather than a list.
+        baseline: The plain run, after :meth:`CaptionPipeline.compare`.
+    """
+
+    outputs: list[Caption]
+    trace: Trace
+    method: str
+    certificate: str
+    lossless: bool
+    model: str
+    setting: dict[str, Any]
+    decode: Decode = field(repr=False)
+    single: bool = False
+    baseline: Baseline | None = None
+
+    @property
+    def text(self) -> str | list[str]:
+        """The caption, or a list of captions when a list or folder was given; "" for failures."""
+        texts = [output.text or "" for output in self.outputs]
+        return texts[0] if self.single and texts else texts
+
+    @property
+    def metrics(self) -> Metrics:
+        """Tokens, seconds, acceptance."""
+        return self.trace.metrics
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about this run."""
+        return self.trace.notes
+
+    @property
+    def failed(self) -> list[Caption]:
+        """Inputs without a caption."""
+        return [output for output in self.outputs if output.error]
+
+    @property
+    def speedup(self) -> float | None:
+        """Plain seconds over this method's seconds on the same inputs; None if not compared."""
+        if self.baseline is None or not self.trace.seconds:
+            return None
+        return self.baseline.trace.seconds / self.trace.seconds
+
+    @property
+    def identical(self) -> bool | None:
+        """Whether the plain loop wrote the same tokens; None if not compared or sampled."""
+        return self.baseline.identical if self.baseline is not None else None
+
+    @property
+    def ideal_speedup(self) -> float | None:
+        """See :func:`mmspec.speed.ideal_speedup`; None if not compared."""
+        return ideal_speedup(self.trace, self.baseline.trace) if self.baseline else None
+
+    @property
+    def efficiency(self) -> float | None:
+        """Measured over ideal speed-up; None if not compared."""
+        return efficiency(self.speedup, self.ideal_speedup) if self.speedup is not None else None
+
+    def pieces(self, index: int) -> list[Piece]:
+        """The text of an output token by token, with who wrote each."""
+        from mmspec.render import pieces
+
+        row = self.outputs[index].row
+        return [] if row is None else pieces(self.trace.units[row], self.decode)
+
+    def to_json(self) -> dict[str, Any]:
+        """The document that ``mmspec caption --json`` prints."""
+        from dataclasses import asdict
+
+        ratios = {"ideal_speedup": self.ideal_speedup, "efficiency": self.efficiency}
+        document: dict[str, Any] = {
+            "command": "caption",
+            "model": self.model,
+            "method": self.method,
+            "lossless": self.lossless,
+            "certificate": self.certificate,
+            "outputs": [output.to_json() for output in self.outputs],
+            "metrics": asdict(self.metrics) | ratios,
+            "acceptance_by_position": self.trace.acceptance_by_position,
+            "notes": list(self.notes),
+            "setting": self.setting,
+        }
+        if self.baseline is not None:
+            plain = self.baseline.trace.metrics
+            document["baseline"] = {
+                "seconds": plain.seconds,
+                "tokens_per_second": plain.tokens_per_second,
+                "tokens": plain.tokens,
+                "identical": self.baseline.identical,
+            }
+            document["speedup"] = self.speedup
+        return document

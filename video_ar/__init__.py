@@ -1,0 +1,1 @@
+"""Drafters and rules for autoregressive video generation; empty until its first method lands."""
