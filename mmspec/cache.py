@@ -59,7 +59,7 @@ class RaggedCache(Cache):
         else:
             self._slots = start.unsqueeze(1) + torch.arange(count, device=start.device)
         if self._buffer is not None:
-            self._aim()
+            self._aim(self._buffer)
 
     def keep(self, start: Tensor | int, path: Tensor) -> None:
         """Move an accepted path to the front of the slots it was written in.
@@ -114,7 +114,9 @@ class RaggedCache(Cache):
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Slots before those being written, for models that derive positions from it."""
-        return self._slots[0] if isinstance(self._slots, tuple) else self._view - self._slots.shape[1]
+        return (
+            self._slots[0] if isinstance(self._slots, tuple) else self._view - self._slots.shape[1]
+        )
 
     def get_max_cache_shape(self, layer_idx: int = 0) -> int:
         """Slots a row can hold."""
@@ -127,11 +129,11 @@ class RaggedCache(Cache):
             self._count, 2, batch, heads, self.capacity, dim, dtype=like.dtype, device=like.device
         )
         self._rows = torch.arange(batch, device=like.device).unsqueeze(1)
-        self._aim()
+        self._aim(self._buffer)
 
-    def _aim(self) -> None:
+    def _aim(self, buffer: Tensor) -> None:
         """Cut the write and read views of all layers at once; doing it a layer at a time is slow."""
-        flat = self._buffer.flatten(0, 1)
+        flat = buffer.flatten(0, 1)
         self._read = flat[..., : self._view, :].unbind(0)
         if isinstance(self._slots, tuple):
             self._write = flat[..., self._slots[0] : self._slots[1], :].unbind(0)

@@ -144,6 +144,7 @@ METHODS: tuple[Method, ...] = (
         summary="repeats what followed the same words earlier in the prompt or the output",
         build="lm_drafting.prompt_lookup:build",
         length=8,
+        options=("max_ngram", "min_ngram", "earliest"),
         paper="Saxena 2023, prompt lookup decoding",
     ),
     Method(
@@ -152,6 +153,7 @@ METHODS: tuple[Method, ...] = (
         summary="a smaller model with the same vocabulary drafts a chain",
         build="lm_drafting.draft_model:build",
         length=4,
+        options=("omit", "vocab_size"),
         trained=True,
         needs="a drafter model with the target's vocabulary",
         paper="Leviathan et al. 2023, arXiv 2211.17192; Chen et al. 2023, arXiv 2302.01318",
@@ -164,6 +166,7 @@ METHODS: tuple[Method, ...] = (
         length=4,
         width=2,
         budget=12,
+        options=("omit", "vocab_size"),
         trained=True,
         needs="a drafter model with the target's vocabulary",
         paper="Jeon et al. 2024, arXiv 2402.14160",
@@ -176,6 +179,7 @@ METHODS: tuple[Method, ...] = (
         length=5,
         width=4,
         budget=12,
+        options=("temperature",),
         trained=True,
         needs="a drafter trained for the target (`mmspec train eagle`)",
         paper="Li et al. 2024, arXiv 2401.15077 and arXiv 2406.16858",
@@ -215,6 +219,14 @@ def get(name: str) -> Method:
     near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
     guess = f"did you mean '{near[0]}'? " if near else ""
     raise ValueError(f"unknown method '{name}'; {guess}known methods: {', '.join(names())}")
+
+
+def of_drafter(name: str) -> Method:
+    """A row for a drafter that the caller made, under a known name or a new one."""
+    for row in METHODS:
+        if row.name == name:
+            return row
+    return Method(name, "text", "a drafter of the caller's own", length=5, build="given")
 
 
 def resolve(path: str) -> Any:

@@ -34,7 +34,10 @@ class Cost:
 
 @torch.inference_mode()
 def verify_costs(
-    target: TokenTarget, inputs: dict[str, Any], seconds: float = 2.0, sizes: tuple[int, ...] = SIZES
+    target: TokenTarget,
+    inputs: dict[str, Any],
+    seconds: float = 2.0,
+    sizes: tuple[int, ...] = SIZES,
 ) -> list[Cost]:
     """Time passes of several sizes after a prefill; sizes take turns so that drift hits all alike.
 

@@ -50,7 +50,9 @@ class OneHot:
     def draw(self, uniforms: Tensor | None = None) -> Tensor:
         """The only possible unit of each row; the uniforms are not needed."""
         if self.units is None:
-            raise ValueError("this law names no units: only a target's greedy law can be drawn from")
+            raise ValueError(
+                "this law names no units: only a target's greedy law can be drawn from"
+            )
         return self.units
 
     def probability(self, rows: Tensor, units: Tensor) -> Tensor:
@@ -103,7 +105,11 @@ def invert_cdf(probs: Tensor, uniforms: Tensor) -> Tensor:
     cumulative = probs.double().cumsum(-1)
     height = uniforms.double().unsqueeze(-1) * cumulative[..., -1:]
     # Units of zero mass are never chosen: the sum does not rise there and ``right`` skips ties.
-    return torch.searchsorted(cumulative, height, right=True).squeeze(-1).clamp_(max=probs.shape[-1] - 1)
+    return (
+        torch.searchsorted(cumulative, height, right=True)
+        .squeeze(-1)
+        .clamp_(max=probs.shape[-1] - 1)
+    )
 
 
 def residual(p: Tensor, q: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mmspec.guard import Guarded, NoDraft
+from mmspec.guard import PATIENCE, Guarded, NoDraft
 from mmspec.loop import speculate
 from mmspec.messages import Commit
 from mmspec.noise import Noise, seeds_from
@@ -38,6 +38,7 @@ class Engine:
     pacer: Pacer = field(default_factory=Plain)
     lookahead: int = 0
     strict: bool = False
+    _failures: int = field(default=0, init=False, repr=False)
 
     def plain(self) -> Engine:
         """The baseline: the same loop, cache and kernels with an empty draft."""
@@ -69,15 +70,23 @@ class Engine:
         horizon = request.sampling.max_new_tokens
         noise = Noise(seeds, request.inputs["input_ids"].device, horizon)
         features = request.features or bool(getattr(self.drafter, "needs_features", False))
-        request = replace(request, features=features, lookahead=max(request.lookahead, self.lookahead))
-        guarded = Guarded(self.drafter, trace, self.strict)
+        request = replace(
+            request, features=features, lookahead=max(request.lookahead, self.lookahead)
+        )
+        guarded = Guarded(
+            self.drafter,
+            trace,
+            self.strict,
+            PATIENCE - self._failures,
+            getattr(self.target.decoder, "vocab_size", None),
+            request.lookahead,
+        )
         trace.begin(rows)
         try:
-            yield from speculate(
-                self.target, guarded, self.rule, self.pacer, request, noise, trace
-            )
+            yield from speculate(self.target, guarded, self.rule, self.pacer, request, noise, trace)
         finally:
             trace.end()
+            self._failures += guarded.failed
 
     def generate(
         self,

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from mmspec.distributions import Categorical
 from mmspec.messages import Commit, Draft, Evidence, Plan, Verdict
 from mmspec.noise import Noise
 from mmspec.roles import Drafter
 from mmspec.trace import Trace
 
 logger = logging.getLogger(__name__)
+
+PATIENCE = 3  # requests in which a drafter may fail before it is left alone
 
 
 class NoDraft:
@@ -41,23 +44,32 @@ class Guarded:
         drafter: The drafter to run.
         trace: Receives the note a user should see.
         strict: Raise instead of falling back.
-        patience: Failed requests before the drafter is given up.
+        patience: Failures left before the drafter is given up.
+        vocab_size: The target's; a draft law over another vocabulary is a failure.
+        limit: Most nodes the cache has room for; None checks nothing.
     """
 
     def __init__(
-        self, drafter: Drafter, trace: Trace, strict: bool = False, patience: int = 3
+        self,
+        drafter: Drafter,
+        trace: Trace,
+        strict: bool = False,
+        patience: int = PATIENCE,
+        vocab_size: int | None = None,
+        limit: int | None = None,
     ) -> None:
         self.name = drafter.name
+        self.failed = False
         self._drafter, self._trace, self._strict = drafter, trace, strict
-        self._patience = patience
-        self._failed = False
-        self._warned = False
+        self._patience, self._vocab_size, self._limit = patience, vocab_size, limit
 
     def draft(self, state: Any, plan: Plan, noise: Noise) -> Draft:
         """The drafter's proposal, or an empty one once it has failed."""
-        if not self._failed:
+        if not self.failed:
             try:
-                return self._drafter.draft(state, plan, noise)
+                draft = self._drafter.draft(state, plan, noise)
+                self._check(draft, state.batch)
+                return draft
             except Exception as error:
                 self._give_up(f"raised {type(error).__name__}: {error}", error)
         return Draft.empty(state.batch, state.tokens.device)
@@ -66,7 +78,7 @@ class Guarded:
         self, state: Any, draft: Draft, evidence: Evidence, verdict: Verdict, commit: Commit
     ) -> None:
         """Pass the round on; notice non-finite numbers reported at the synchronisation."""
-        if self._failed:
+        if self.failed:
             return
         if not commit.draft_healthy:
             self._give_up("returned numbers that are not finite", None)
@@ -78,17 +90,47 @@ class Guarded:
 
     def reset(self) -> None:
         """Start a request; a drafter that failed is tried again while patience lasts."""
-        self._failed = self._patience <= 0
-        if not self._failed:
+        if self._patience <= 0:
+            self.failed = True
+            self._note(f"drafter '{self.name}' failed in earlier requests and is left alone")
+            return
+        try:
             self._drafter.reset()
+        except Exception as error:
+            self._give_up(f"raised {type(error).__name__}: {error}", error)
+
+    def _check(self, draft: Draft, batch: int) -> None:
+        """Shapes only: what a draft says is the rule's business.
+
+        Raises:
+            ValueError: The draft does not fit the batch, its own tree, the cache or the vocabulary.
+        """
+        shape = (batch, draft.nodes)
+        if draft.units.shape[:2] != shape or draft.tree.parents.shape != shape:
+            raise ValueError(
+                f"draft for {batch} rows expected, got units {tuple(draft.units.shape)} "
+                f"on a tree {tuple(draft.tree.parents.shape)}"
+            )
+        if self._limit is not None and draft.nodes > self._limit:
+            raise ValueError(f"{draft.nodes} nodes drafted, lookahead allows {self._limit}")
+        if self._vocab_size and isinstance(draft.law, Categorical):
+            expected = (*shape, self._vocab_size)
+            if draft.law.probs.shape != expected:
+                raise ValueError(
+                    f"draft law of shape {expected} expected, got {tuple(draft.law.probs.shape)}; "
+                    "drafter and target must share one vocabulary"
+                )
 
     def _give_up(self, what: str, cause: Exception | None) -> None:
         message = f"drafter '{self.name}' {what}; going on with plain decoding (output unaffected)"
         if self._strict:
             raise RuntimeError(f"drafter '{self.name}' {what}") from cause
-        self._failed = True
+        self.failed = True
         self._patience -= 1
-        if not self._warned:
-            self._warned = True
+        self._note(message)
+
+    def _note(self, message: str) -> None:
+        """Say it once a trace, however many requests the job has."""
+        if message not in self._trace.notes:
             self._trace.notes.append(message)
             logger.warning(message)

@@ -8,7 +8,7 @@ target draws.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from zlib import crc32
+from hashlib import blake2b
 
 import torch
 from torch import Tensor
@@ -38,7 +38,7 @@ class Noise:
         self._generators: dict[str, list[torch.Generator]] = {}
 
     def at(self, stream: str, positions: Tensor) -> Tensor:
-        """The numbers of ``stream`` at ``positions`` ``(batch, k)``; asking twice gives the same."""
+        """The numbers of ``stream`` at ``positions`` ``(batch, k)``, the same at every call."""
         tape = self._tapes.get(stream)
         if tape is None:
             tape = self._tapes[stream] = self._record(stream)
@@ -54,11 +54,13 @@ class Noise:
         return torch.stack(rows).to(self.device)
 
     def _record(self, stream: str) -> Tensor:
-        """The whole tape; chunks have generators of their own, so a longer tape extends a shorter."""
+        """The whole tape, in chunks with generators of their own: longer tapes extend shorter ones."""
         rows = [
             torch.cat(
                 [
-                    torch.rand(_TAPE, generator=_generator(seed, stream, start), dtype=torch.float64)
+                    torch.rand(
+                        _TAPE, generator=_generator(seed, stream, start), dtype=torch.float64
+                    )
                     for start in range(0, self.horizon, _TAPE)
                 ]
             )
@@ -74,7 +76,10 @@ def seeds_from(generator: torch.Generator | None, rows: int) -> list[int]:
 
 
 def _generator(seed: int, stream: str, offset: int) -> torch.Generator:
-    """A CPU generator for one (seed, stream, offset); the mixing keeps neighbours unrelated."""
-    purpose = crc32(f"{stream}:{offset}".encode())
-    mixed = (seed * 6364136223846793005 + purpose * 1442695040888963407) % _SEEDS
-    return torch.Generator().manual_seed(mixed)
+    """A CPU generator for one (seed, stream, offset).
+
+    Torch's CPU generator looks at the lower 32 bits of its seed only, so all three are hashed into
+    them.
+    """
+    digest = blake2b(f"{seed}:{stream}:{offset}".encode(), digest_size=4).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little"))

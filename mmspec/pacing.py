@@ -91,7 +91,9 @@ class _Book:
         centre = sum(n * mean.count for n, mean in points) / total
         middle = sum(mean.value * mean.count for _, mean in points) / total
         spread = sum(mean.count * (n - centre) ** 2 for n, mean in points)
-        if spread == 0:  # one length measured: assume that a round without drafting costs a plain one
+        if (
+            spread == 0
+        ):  # one length measured: assume that a round without drafting costs a plain one
             slope = (middle - self.seconds[0].value) / centre
         else:
             slope = sum(m.count * (n - centre) * (m.value - middle) for n, m in points) / spread
@@ -114,11 +116,11 @@ class CostFitted:
 
     Nothing is measured apart from the work itself: the first rounds are plain (they cost nothing
     extra), the next ones use the half and the full length; from then on the length maximises
-    ``(1 + sum_d P(at least d kept)) / seconds(length)`` (goodput, SmartSpec 2024), with the seconds
-    of a round fitted by a line. When no length beats plain decoding by ``margin`` the pacer declines:
-    it decodes plainly and looks again after a hold that doubles with every failed look and is long
-    enough for the look's cost to stay below 2 %. A look ends early when the measured cost could not
-    be earned back even if every drafted unit were kept.
+    ``(1 + sum_d P(at least d kept)) / seconds(length)`` (goodput, SmartSpec 2024), with the
+    seconds of a round fitted by a line. When no length beats plain decoding by ``margin`` the
+    pacer declines: it decodes plainly and looks again after a hold that doubles with every failed
+    look and is long enough for the look's cost to stay below 2 %. A look ends early when the
+    measured cost could not be earned back even if every drafted unit were kept.
 
     It reads counts of verified units only, so it never biases sampling. Books are kept per batch
     size and survive from request to request.

@@ -1,7 +1,7 @@
 """Who wrote each token, as coloured text for terminals and for web pages.
 
-Model text is untrusted: control characters never reach a terminal, and everything that enters a page
-is escaped.
+Model text is untrusted: control characters never reach a terminal, and everything that enters a
+page is escaped.
 """
 
 from __future__ import annotations
@@ -108,10 +108,12 @@ def to_html(made: Iterable[Piece]) -> str:
 
 
 def _span(piece: Piece) -> str:
-    if not piece.text:
-        return ""
+    word = piece.text.lstrip()
+    if not word:
+        return html.escape(piece.text)
+    gap = piece.text[: len(piece.text) - len(word)]  # outside: only the word is coloured
     about = f"{piece.origin}, p = {piece.probability:.3f}, round {piece.round}"
-    return f'<span class="{piece.origin}" title="{about}">{html.escape(piece.text)}</span>'
+    return f'{gap}<span class="{piece.origin}" title="{about}">{html.escape(word)}</span>'
 
 
 def html_legend() -> str:

@@ -54,7 +54,9 @@ class Drafter(Protocol):
         """
         ...
 
-    def observe(self, state: Any, draft: Draft, evidence: Evidence, verdict: Verdict, commit: Commit) -> None:
+    def observe(
+        self, state: Any, draft: Draft, evidence: Evidence, verdict: Verdict, commit: Commit
+    ) -> None:
         """Take notes of a round, after the commit; cheap, the work waits for the next ``draft``."""
         ...
 

@@ -93,9 +93,10 @@ class Sampler:
         if self._prefixed:
             scores = apply_per_prefix(self._prefixed, logits.float(), state, draft)
         for position, token in self.sampling.forced_ids:
-            others = torch.arange(scores.shape[-1], device=scores.device) != token
+            only = torch.full_like(scores[0, 0], float("-inf"))
+            only[token] = 0.0  # as in transformers: allowed even where a processor forbade it
             here = (positions == position).unsqueeze(-1)
-            scores = scores.masked_fill(here & others, float("-inf"))
+            scores = torch.where(here, only, scores)
         if self.sampling.greedy:
             return OneHot(units=scores.argmax(-1), scores=scores)
         return Categorical(warp(scores.float(), self.sampling))

@@ -47,6 +47,9 @@ class State:
         rope_offset: ``(batch, 1)`` rotary minus logical position of generated tokens, or None.
         prompt_lengths: ``(batch,)`` prompt lengths, on the device.
         finished: Whether each row is complete.
+        sampler: Turns logits into laws for this request; here, not in the target, so that two
+            requests may be in progress on one target.
+        want_hidden: Keep hidden states in the evidence.
     """
 
     tokens: Tensor
@@ -58,6 +61,8 @@ class State:
     finished: list[bool]
     pending: int = 1
     rope_offset: Tensor | None = None
+    sampler: Any = None
+    want_hidden: bool = False
 
     @property
     def batch(self) -> int:

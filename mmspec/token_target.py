@@ -65,8 +65,6 @@ class TokenTarget:
 
     def __init__(self, decoder: Decoder) -> None:
         self.decoder = decoder
-        self._sampler = Sampler(Sampling())
-        self._want_hidden = False
 
     def prefill(self, request: Request) -> tuple[State, Evidence]:
         """Read the prompts; the evidence decides the first new token of every row.
@@ -75,7 +73,6 @@ class TokenTarget:
             ValueError: Inputs the adapter refuses, with the fix in the message.
         """
         sampling = request.sampling
-        self._sampler, self._want_hidden = Sampler(sampling), request.features
         reserve = sampling.max_new_tokens + request.lookahead + 1
         filled = self.decoder.prefill(request.inputs, reserve, request.features)
         batch, longest = filled.ids.shape
@@ -93,6 +90,8 @@ class TokenTarget:
             pending=0,
             rope_offset=filled.rope_offset,
             prompt_lengths=torch.tensor(filled.lengths, device=device),
+            sampler=Sampler(sampling),
+            want_hidden=request.features,
         )
         nothing = Draft.empty(batch, device)
         last = None
@@ -112,7 +111,9 @@ class TokenTarget:
         pending, nodes = state.pending, draft.nodes
         tokens = state.pending_tokens()
         if nodes:
-            tokens = torch.cat([tokens, draft.units], dim=1)
+            # A drafter of another vocabulary must cost speed only; an id out of range would abort.
+            units = draft.units.clamp(0, self.decoder.vocab_size - 1)
+            tokens = torch.cat([tokens, units], dim=1)
         ragged = len(set(state.host_lengths)) > 1
         longest = max(state.host_lengths) + nodes
         start: int | Tensor = state.cached if ragged else state.host_lengths[0] - pending
@@ -156,16 +157,16 @@ class TokenTarget:
     ) -> Evidence:
         positions = (state.lengths - state.prompt_lengths).unsqueeze(1) + draft.tree.depths
         return Evidence(
-            law=self._sampler.law(logits, positions, state, draft),
+            law=state.sampler.law(logits, positions, state, draft),
             positions=positions,
-            hidden=hidden if self._want_hidden else None,
+            hidden=hidden if state.want_hidden else None,
             # The maximum of a row shows NaN, +inf and a row that is masked altogether.
             healthy=logits.amax(-1).isfinite().all(-1),
         )
 
     def _truncate(self, state: State, emitted: Tensor, count: Tensor) -> Tensor:
         """Units each row really keeps: up to the first stop id, the limit, none if finished."""
-        sampling = self._sampler.sampling
+        sampling = state.sampler.sampling
         room = sampling.max_new_tokens - (state.lengths - state.prompt_lengths)
         count = torch.minimum(count, room)
         if sampling.stop_ids:
@@ -211,7 +212,8 @@ class TokenTarget:
                     "try dtype float32, or check the checkpoint"
                 )
         units = [[int(u) for u in row[6 : 6 + n]] for row, n in zip(packed, counts, strict=True)]
-        stops, limit = set(self._sampler.sampling.stop_ids), self._sampler.sampling.max_new_tokens
+        sampling = state.sampler.sampling
+        stops, limit = set(sampling.stop_ids), sampling.max_new_tokens
         state.host_lengths = [n + k for n, k in zip(state.host_lengths, counts, strict=True)]
         state.finished = [
             old or new >= limit or (bool(row) and row[-1] in stops)
@@ -240,8 +242,9 @@ def _emission(draft: Draft, evidence: Evidence, verdict: Verdict) -> tuple[Tenso
     """
     nodes = verdict.path.clamp(min=0)
     along = draft.units.gather(1, nodes) if draft.nodes else nodes
-    emitted = torch.cat([along, verdict.own.unsqueeze(1)], dim=1)
-    emitted.scatter_(1, verdict.accepted.unsqueeze(1), verdict.own.unsqueeze(1))
+    own = verdict.own.unsqueeze(1)
+    steps = torch.arange(along.shape[1] + 1, device=own.device)
+    emitted = torch.where(steps < verdict.accepted.unsqueeze(1), torch.cat([along, own], 1), own)
     root = torch.zeros_like(verdict.own).unsqueeze(1)
     rows = torch.cat([root, nodes + 1], dim=1)
     return emitted, evidence.law.probability(rows, emitted)

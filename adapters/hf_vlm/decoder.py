@@ -11,11 +11,20 @@ from torch import Tensor
 from adapters.hf_vlm.head import Head
 from adapters.hf_vlm.layout import right_padded
 from adapters.hf_vlm.masks import additive, within_window
+from adapters.hf_vlm.probe import probe
 from adapters.hf_vlm.rope import AXES, prompt_positions
-from adapters.hf_vlm.support import check_model, layer_kinds, placeholder_ids, window_of
+from adapters.hf_vlm.support import (
+    check_model,
+    layer_kinds,
+    needs_probe,
+    placeholder_ids,
+    window_of,
+)
 from mmspec.cache import RaggedCache
 from mmspec.state import State
 from mmspec.token_target import Prefilled
+
+PIXELS = ("pixel_values", "pixel_values_videos")
 
 
 class HFDecoder:
@@ -26,6 +35,9 @@ class HFDecoder:
 
     Args:
         model: A loaded model; set to eval mode, otherwise never changed.
+
+    Attributes:
+        accepted: Names of the inputs that prefill takes.
 
     Raises:
         ValueError: A model that cannot verify drafts, with the reason.
@@ -47,8 +59,12 @@ class HFDecoder:
         self._dtype: torch.dtype = self._text.dtype
         self._placeholders = placeholder_ids(model.config)
         self._pad_id = min(set(range(len(self._placeholders) + 1)) - self._placeholders.keys())
-        self._accepted = set(inspect.signature(self._base.forward).parameters)
+        self.accepted = set(inspect.signature(self._base.forward).parameters) - {"kwargs"}
+        if needs_probe(model):
+            probe(self)
 
+    # Not inference mode: what a caller outside the engine collects may enter a training step.
+    @torch.no_grad()
     def prefill(self, inputs: dict[str, Any], reserve: int, want_features: bool) -> Prefilled:
         """Read prompts padded on either side; see :class:`mmspec.roles.Decoder`.
 
@@ -79,6 +95,7 @@ class HFDecoder:
         embeds = self.embed(ids) if seen.value is None else seen.value
         return Prefilled(ids, lengths, cache, logits, offset, hidden=hidden, embeds=embeds)
 
+    @torch.no_grad()
     def step(
         self, tokens: Tensor, positions: Tensor, mask: Tensor | None, state: State
     ) -> tuple[Tensor, Tensor]:
@@ -119,10 +136,10 @@ class HFDecoder:
         if inputs.get("input_ids") is None:
             raise ValueError("inputs need input_ids; embeddings alone cannot be drafted from")
         given = {key for key, value in inputs.items() if value is not None}
-        if unknown := given - self._accepted - {"attention_mask"}:
+        if unknown := given - self.accepted - {"attention_mask"}:
             raise ValueError(
                 f"{self.model.config.model_type} does not take {sorted(unknown)}; it takes "
-                f"{sorted(self._accepted - {'kwargs', 'self'})}"
+                f"{sorted(self.accepted)}"
             )
         device = self._text.device
         for key in given:
@@ -131,6 +148,13 @@ class HFDecoder:
                     f"{key} is on {inputs[key].device} and the model on {device}; "
                     f"move the inputs: inputs.to('{device}')"
                 )
+        if given.isdisjoint(PIXELS) and not inputs.get("mm_encoder_outputs"):
+            for token, kind in self._placeholders.items():
+                if bool((inputs["input_ids"] == token).any()):
+                    raise ValueError(
+                        f"input_ids hold the {kind} placeholder {token} and there are no pixels; "
+                        f"pass what the processor returned beside the ids, or remove the token"
+                    )
 
     def _with_token_types(self, rows: dict[str, Any]) -> dict[str, Any]:
         """Fill ``mm_token_type_ids`` from the placeholders where the caller left them out."""
@@ -146,7 +170,9 @@ class HFDecoder:
     def _cast(self, rows: dict[str, Any]) -> dict[str, Any]:
         """Pixels in the model's dtype; processors return float32."""
         return {
-            key: value.to(self._dtype) if key.startswith("pixel_values") and value is not None else value
+            key: value.to(self._dtype)
+            if key.startswith("pixel_values") and value is not None
+            else value
             for key, value in rows.items()
         }
 

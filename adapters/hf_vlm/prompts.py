@@ -80,10 +80,15 @@ class Prompter:
         )
 
     def _check(
-        self, images: Sequence[Sequence[Any]], prompts: Sequence[str], videos: Sequence[Sequence[Any]]
+        self,
+        images: Sequence[Sequence[Any]],
+        prompts: Sequence[str],
+        videos: Sequence[Sequence[Any]],
     ) -> None:
         if self._processor is None:
-            raise ValueError("this target was built without a processor; pass one to prepare inputs")
+            raise ValueError(
+                "this target was built without a processor; pass one to prepare inputs"
+            )
         if not prompts:
             raise ValueError("give at least one prompt")
         if not len(images) == len(videos) == len(prompts):

@@ -32,7 +32,9 @@ def prompt_positions(
     ids = inputs["input_ids"]
     real = row_mask(lengths, ids.device)
     given = inputs.get("position_ids")
-    has_vision = inputs.get("image_grid_thw") is not None or inputs.get("video_grid_thw") is not None
+    has_vision = (
+        inputs.get("image_grid_thw") is not None or inputs.get("video_grid_thw") is not None
+    )
     if given is not None:
         # `generate` puts the text positions in front of the three axes.
         positions = given[-AXES:]

@@ -17,6 +17,8 @@ MULTIMODAL = (
     "qwen3_vl",
     "smolvlm",
 )
+# Show a clip as a row of pictures: no placeholder or encoder of its own.
+FRAME_VIDEO = ("internvl", "smolvlm")
 # Text models that the tests run; others of the same build are accepted after a probe.
 TEXT = (
     "gemma",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from adapters.hf_vlm.decoder import HFDecoder
 from adapters.hf_vlm.prompts import Prompter
-from adapters.hf_vlm.support import placeholder_ids
+from adapters.hf_vlm.support import FRAME_VIDEO, placeholder_ids
 from mmspec.token_target import Request, TokenTarget
 
 
@@ -44,7 +44,7 @@ class HFTarget(TokenTarget):
         self.image_token_ids = tuple(placeholder_ids(model.config))
         kinds = set(placeholder_ids(model.config).values())
         self.supports_images = "image" in kinds
-        self.supports_video = "video" in kinds and hasattr(model.base_model, "get_video_features")
+        self.supports_video = "video" in kinds or model.config.model_type in FRAME_VIDEO
         self._prompter = Prompter(processor, self.supports_images)
 
     @property
@@ -80,7 +80,10 @@ class HFTarget(TokenTarget):
         """
         if videos and any(videos) and not self.supports_video:
             raise ValueError(f"{self.model_type} takes no videos")
-        return self._prompter.encode(images, prompts, videos, self.device)
+        encoded = self._prompter.encode(images, prompts, videos, self.device)
+        # Generic tokenizers add token types that most models have no use for.
+        takes = self.decoder.accepted | {"attention_mask"}
+        return {key: value for key, value in encoded.items() if key in takes}
 
     def request(self, inputs: dict[str, Any], **options: Any) -> Request:
         """A request for ``inputs``; options are those of :class:`~mmspec.token_target.Request`."""

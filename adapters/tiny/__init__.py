@@ -1,0 +1,14 @@
+"""The embedded default: a small drawn world with ground truth, and models trained on it.
+
+`world` draws scenes and clips, describes them, and reads descriptions back; `weights/captioner` is
+a `LlavaForConditionalGeneration` folder, `weights/draft-text` a text-only draft model for it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def folder(name: str) -> Path:
+    """Folder of an embedded model: ``captioner``, ``draft-text`` or ``eagle``; it may not exist."""
+    return Path(__file__).parent / "weights" / name

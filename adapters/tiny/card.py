@@ -40,8 +40,8 @@ background decides.
 
 {recipe}
 
-Muon for the hidden matrices, AdamW for the rest, bfloat16 autocast, no dropout; linear heads on the
-tower's patches, used in the first stage only. One command repeats it, and continues after a kill:
+Muon for the hidden matrices, AdamW for the rest, bfloat16 autocast, no dropout; the linear heads of
+the first and last stage are thrown away. One command repeats it, and continues after a kill:
 
 ```
 python -m adapters.tiny.train_captioner --out adapters/tiny/weights/captioner
@@ -84,6 +84,7 @@ _ABOUT = {
     "tower": "the tower reads shape, colour, size, texture and background of each patch",
     "words": "projector and language model on the frozen tower, pictures only",
     "together": "everything, half of the batches clips (3 to 16 frames, mostly 8)",
+    "motion": "the same, with a linear head that reads motion off the image tokens",
     "blind": "next word of captions, 64 a batch",
 }
 

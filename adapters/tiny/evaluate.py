@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -63,7 +64,7 @@ def conversation(prompt: str, images: int) -> list[dict[str, object]]:
     return [{"role": "user", "content": [*pictures, {"type": "text", "text": prompt}]}]
 
 
-def summarise(captions: list[str], truths: list[Scene] | list[Clip]) -> dict[str, float]:
+def summarise(captions: list[str], truths: Sequence[Scene | Clip]) -> dict[str, float]:
     """Accuracy by attribute, the share of captions without any error, and of strict ones."""
     right: Counter[str] = Counter()
     asked: Counter[str] = Counter()

@@ -15,7 +15,8 @@ def build_optimisers(
     named: Iterable[tuple[str, nn.Parameter]], *, weight_decay: float = 0.01
 ) -> list[torch.optim.Optimizer]:
     """Split parameters between Muon and AdamW; learning rates are set by `set_rate`."""
-    hidden, other = [], []
+    hidden: list[nn.Parameter] = []
+    other: list[nn.Parameter] = []
     for name, parameter in named:
         if not parameter.requires_grad:
             continue

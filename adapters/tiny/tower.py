@@ -50,16 +50,20 @@ def to_pixels(images: list[np.ndarray]) -> torch.Tensor:
     return stacked.float().div_(127.5).sub_(1)
 
 
+def covered_patches(x: float, y: float) -> np.ndarray:
+    """Mask (rows, columns) of patches whose middle lies in the cell-sized box around a point."""
+    middles = (np.arange(_SIDE) + 0.5) / _SIDE
+    rows, columns = np.abs(middles - y) <= 0.5 / GRID, np.abs(middles - x) <= 0.5 / GRID
+    return rows[:, None] & columns[None, :]
+
+
 def patch_labels(
     things: tuple[Thing, ...], centres: list[tuple[float, float]], background: str
 ) -> dict[str, np.ndarray]:
     """Label each patch with the attributes of the thing whose cell-sized box holds its middle."""
     labels = {name: np.full((_SIDE, _SIDE), len(v)) for name, v in _ATTRIBUTES.items()}
-    middles = (np.arange(_SIDE) + 0.5) / _SIDE
     for thing, (x, y) in zip(things, centres, strict=True):
-        rows = np.abs(middles - y) <= 0.5 / GRID
-        columns = np.abs(middles - x) <= 0.5 / GRID
-        inside = rows[:, None] & columns[None, :]
+        inside = covered_patches(x, y)
         for name, values in _ATTRIBUTES.items():
             labels[name][inside] = values.index(getattr(thing, name))
     labels["background"] = np.full((_SIDE, _SIDE), BACKGROUNDS.index(background))

@@ -31,7 +31,7 @@ class Notes:
         self.pairs = prompt.hidden.new_zeros(batch, state.tokens.shape[1], 2 * hidden)
         self.pairs[:, : longest - 1, :hidden] = prompt.embeds[:, 1:]
         self.pairs[:, : longest - 1, hidden:] = prompt.hidden[:, :-1]
-        prompt.hidden = prompt.embeds = None  # both are in the pairs now
+        self._lengths = state.prompt_lengths
 
     def append(
         self, state: State, draft: Draft, evidence: Evidence, verdict: Verdict, commit: Commit
@@ -39,6 +39,7 @@ class Notes:
         """Add the pairs of a round: root and accepted nodes, each with the token that followed."""
         counts = [len(units) for units in commit.units]
         longest = max(counts)
+        before, self._lengths = self._lengths, state.lengths
         if longest == 0 or evidence.hidden is None:
             return
         hidden = _along(draft, evidence.hidden, verdict, longest)
@@ -49,10 +50,8 @@ class Notes:
             self.pairs[:, first - 1 : first - 1 + longest] = torch.cat([embeds, hidden], -1)
             return
         # Shorter rows receive rows beyond their end here; later rounds overwrite them.
-        begin = torch.tensor(starts, device=hidden.device).unsqueeze(1)
-        places = (begin + torch.arange(longest, device=hidden.device)).clamp(
-            max=self.pairs.shape[1] - 1
-        )
+        places = before.unsqueeze(1) + torch.arange(longest, device=hidden.device)
+        places = places.clamp(max=self.pairs.shape[1] - 1)
         embeds = self._target.embed(state.tokens.gather(1, places))
         rows = torch.arange(state.batch, device=hidden.device).unsqueeze(1)
         self.pairs[rows, places - 1] = torch.cat([embeds, hidden], -1)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,19 +33,22 @@ class Slots:
             # Zeros, not empty: masked slots still enter a matrix product, where NaN would spread.
             self._buffer = F.pad(self._buffer, (0, 0, 0, capacity - self.capacity))
 
-    def attend(self, start: int | Tensor, view: int, mask: Tensor | None) -> Attend:
+    def attend(
+        self, start: int | Tensor, view: int, mask: Tensor | None = None, is_causal: bool = False
+    ) -> Attend:
         """Attention that writes from slot ``start`` on and reads the first ``view`` slots.
 
         Args:
             start: First slot: one number for all rows, or ``(batch,)``.
             view: Slots read.
             mask: Added to the scores, ``(batch or 1, 1, n, view)``; None where all may be seen.
+            is_causal: The queries fill the view from slot 0 on; needs no mask.
         """
 
         def run(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
             self._write(start, keys, values)
             k, v = self._buffer[0, :, :, :view], self._buffer[1, :, :, :view]
-            return attention(queries, k, v, mask)
+            return attention(queries, k, v, mask, is_causal)
 
         return run
 
@@ -68,35 +69,28 @@ class Slots:
         self._buffer[1][self._rows, :, slots] = values.transpose(1, 2)
 
 
-def attention(queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+def attention(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, is_causal: bool = False
+) -> Tensor:
     """Scaled dot-product attention, key/value heads shared by groups of query heads."""
     grouped = queries.shape[1] != keys.shape[1]
     return F.scaled_dot_product_attention(
-        queries, keys, values, attn_mask=mask, enable_gqa=grouped
+        queries, keys, values, attn_mask=mask, is_causal=is_causal, enable_gqa=grouped
     )
 
 
-def causal(start: Tensor | int, count: int, view: int, like: Tensor) -> Tensor:
+def causal(start: int | Tensor, count: int, view: int, like: Tensor) -> Tensor:
     """Scores to add so that query ``i`` sees the slots up to ``start + i``.
 
     Returns:
         ``(batch or 1, 1, count, view)``.
     """
     if isinstance(start, int):
-        among = _triangle(count, like.device, like.dtype)
-        return F.pad(among, (start, view - start - count)) if view > count else among
+        return like.new_full((1, 1, count, view), float("-inf")).triu_(start + 1)
     last = start.view(-1, 1, 1, 1) + torch.arange(count, device=like.device).view(1, 1, -1, 1)
-    seen = torch.arange(view, device=like.device) <= last
-    return barred(seen, like)
+    return barred(torch.arange(view, device=like.device) <= last, like)
 
 
 def barred(seen: Tensor, like: Tensor) -> Tensor:
     """0 where ``seen``, minus infinity elsewhere."""
-    return torch.zeros(seen.shape, device=like.device, dtype=like.dtype).masked_fill_(
-        ~seen, float("-inf")
-    )
-
-
-@lru_cache(maxsize=256)
-def _triangle(count: int, device: torch.device, dtype: torch.dtype) -> Tensor:
-    return torch.full((1, 1, count, count), float("-inf"), device=device, dtype=dtype).triu_(1)
+    return like.new_zeros(seen.shape).masked_fill_(~seen, float("-inf"))

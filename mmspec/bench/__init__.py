@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from mmspec.bench.caption import CaptionBench
 
 SUITES = ("caption",)
-QUICK = {"images": 8, "repeats": 3}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     values["temperatures"] = tuple(args.temperatures)
     bench = CaptionBench(**values)
     if args.quick:
-        bench = replace(bench, **QUICK)
+        bench = replace(bench, images=8, repeats=3)
     document = measure(bench, Path(args.out), progress=not args.quiet)
     if args.json:
         sys.stdout.write(json.dumps(document) + "\n")

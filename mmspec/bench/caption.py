@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mmspec import catalog
+from mmspec.assembly import Recipe
 from mmspec.bench.contenders import Contender, EngineContender, GenerateContender
 from mmspec.bench.race import Race
 from mmspec.engine import Engine
-from mmspec.pacing import CostFitted, Fixed
+from mmspec.pipelines import default_prompt, pipeline
 from mmspec.sampling import Sampling
 
 BASELINE = "plain loop"
@@ -55,67 +56,63 @@ def pictures(bench: CaptionBench) -> list[Any]:
         from mmspec.media import collect_inputs, read_image
 
         return [read_image(path).frames[0] for path in collect_inputs([bench.data])[: bench.images]]
-    world = importlib.import_module("adapters.tiny.world")
-    return [world.render(world.held_out_scene(index)) for index in range(bench.images)]
+    scenes = catalog.resolve("adapters.tiny.world.scene:long_caption_scenes")
+    render = catalog.resolve("adapters.tiny.world.render:render")
+    return [render(scene) for scene in scenes(bench.images)]
 
 
 def contenders(bench: CaptionBench, target: Any) -> list[Contender]:
     """Our loop plain and with every drafter there is, and transformers' own decoders."""
-    field: list[Contender] = [EngineContender(BASELINE, Engine(target))]
-    field.append(GenerateContender("transformers generate", target.model))
-    field.append(
-        GenerateContender(
-            "transformers prompt lookup", target.model, {"prompt_lookup_num_tokens": 5}
-        )
-    )
     blind = catalog.embedded_folder(bench.model, "draft-model")
-    if blind is not None:
-        assistant = _load(str(blind), target)
-        field.append(
-            GenerateContender(
-                "transformers assistant (blind)", target.model, {"assistant_model": assistant.model}
-            )
-        )
-    for name in catalog.names("text"):
-        row = catalog.get(name)
-        folder = catalog.embedded_folder(bench.model, name)
-        given = bench.drafter if name == "eagle" else None
-        if not row.build or (row.trained and folder is None and given is None):
+    field: list[Contender] = [EngineContender(BASELINE, Engine(target))]
+    field += _transformers(target, blind)
+    for row in catalog.methods("text"):
+        given = bench.drafter if row.name == "eagle" else None
+        drafter = given or catalog.embedded_folder(bench.model, row.name)
+        if not row.build or (row.trained and drafter is None):
             continue
-        context = catalog.BuildContext(
-            target, given or folder, lambda path: _load(str(path), target), {}
-        )
-        plan = row.plan()
-        label = f"mmspec {name}" + (" (blind)" if name.startswith("draft-model") else "")
-        engine = Engine(
-            target, row.drafter(context), row.make_rule(), Fixed(plan), lookahead=plan.nodes
-        )
-        field.append(EngineContender(label, engine))
-        if name == "eagle":
-            paced = Engine(
-                target,
-                row.drafter(context),
-                row.make_rule(),
-                CostFitted(plan),
-                lookahead=plan.nodes,
-            )
-            field.append(EngineContender("mmspec auto (eagle, paced)", paced))
+        label = f"mmspec {row.name}" + (" (blind)" if drafter == blind and blind else "")
+        field.append(EngineContender(label, _engine(bench, target, row.name, drafter, "fixed")))
+    auto = _engine(bench, target, "auto", bench.drafter, "auto")
+    field.append(EngineContender(f"mmspec auto ({auto.drafter.name}, paced)", auto))
     return field
+
+
+def _transformers(target: Any, blind: Path | None) -> list[Contender]:
+    """``generate``, plain and with its two kinds of assistance."""
+    model = target.model
+    # Left alone, its lookup proposes the prompt's image placeholders, which the model then refuses.
+    lookup = {"prompt_lookup_num_tokens": 5, "suppress_tokens": list(target.image_token_ids)}
+    field: list[Contender] = [
+        GenerateContender("transformers generate", model),
+        GenerateContender("transformers prompt lookup", model, lookup),
+    ]
+    if blind is not None:
+        assistant = _like(target)(str(blind)).model
+        options = {"assistant_model": assistant}
+        field.append(GenerateContender("transformers assistant (blind)", model, options))
+    return field
+
+
+def _engine(bench: CaptionBench, target: Any, method: str, drafter: Any, pacer: str) -> Engine:
+    recipe = Recipe.choose(method, drafter, model=bench.model, pacer=pacer)
+    return recipe.engine(target, _like(target))
+
+
+def _like(target: Any) -> Any:
+    """Loads a second model the way the target was loaded."""
+    load = catalog.resolve(catalog.TARGET_LOADER)
+    return partial(load, dtype=target.dtype, device=target.device)
 
 
 def load(bench: CaptionBench, dtype: str) -> Any:
     """The target in one number format."""
-    folder = catalog.embedded_folder(bench.model, "model")
-    return catalog.resolve(catalog.TARGET_LOADER)(str(folder or bench.model), dtype=dtype)
-
-
-def _load(name: str, like: Any) -> Any:
-    return catalog.resolve(catalog.TARGET_LOADER)(name, dtype=like.dtype, device=like.device)
+    return pipeline("caption", model=bench.model, method="none", dtype=dtype).target
 
 
 def prepare(bench: CaptionBench, target: Any, images: Sequence[Any]) -> list[dict[str, Any]]:
     """One batch of one a picture, as tensors on the device."""
-    prompt = bench.prompt or catalog.resolve("mmspec.pipelines:default_prompt")(bench.model)
+    prompt = bench.prompt or default_prompt(bench.model)
     return [target.prepare([[image]], [prompt]) for image in images]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -17,7 +17,7 @@ from mmspec.trace import Trace, synchronize
 
 @dataclass(frozen=True)
 class Outcome:
-    """One input run once: wall-clock seconds, vision and prefill included, and the new token ids."""
+    """One input run once: wall-clock seconds with vision and prefill, and the new token ids."""
 
     seconds: float
     ids: list[int]
@@ -27,7 +27,6 @@ class Contender(Protocol):
     """Runs one prepared input at a time."""
 
     name: str
-    trace: Trace | None
 
     def run(self, inputs: dict[str, Any], sampling: Sampling, seed: int) -> Outcome:
         """Generate from tensors that are already on the device."""
@@ -69,7 +68,6 @@ class GenerateContender:
     name: str
     model: Any
     options: dict[str, Any] = field(default_factory=dict)
-    trace: None = None
 
     def run(self, inputs: dict[str, Any], sampling: Sampling, seed: int) -> Outcome:
         device = inputs["input_ids"].device
@@ -105,8 +103,3 @@ def generate_options(sampling: Sampling) -> dict[str, Any]:
 def new_ids(generated: Tensor, prompt: Tensor) -> list[int]:
     """Ids after the prompt of a batch of one."""
     return generated[0, prompt.shape[1] :].tolist()
-
-
-def fixed_length(sampling: Sampling, length: int) -> Sampling:
-    """The same options without stop ids: every method writes exactly ``length`` tokens."""
-    return replace(sampling, max_new_tokens=length, stop_ids=())

@@ -98,7 +98,7 @@ class Race:
             metrics = contender.trace.metrics
             tau, share = metrics.acceptance_length, metrics.draft_seconds / metrics.seconds
             ideal = ideal_speedup(contender.trace, plain.trace)
-            efficiency = speedup.middle / ideal
+            efficiency = speedup.middle / ideal if ideal else None
         pairs = zip(self.ids[contender.name], self.ids[self.baseline], strict=True)
         same = [a == b for a, b in pairs]
         return Standing(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mmspec.catalog import resolve
+from mmspec.pipelines.options import CLIP_PROMPT, PICTURE_PROMPT
 
-__all__ = ["TASKS", "pipeline"]
+__all__ = ["TASKS", "default_prompt", "pipeline"]
 
 TASKS: dict[str, str] = {"caption": "mmspec.pipelines.loading:load_captioner"}
 
@@ -28,3 +29,8 @@ def pipeline(task: str, model: Any = "tiny", **options: Any) -> Any:
     if task not in TASKS:
         raise ValueError(f"unknown task '{task}'; tasks are {', '.join(TASKS)}")
     return resolve(TASKS[task])(model, **options)
+
+
+def default_prompt(model: str = "", clip: bool = False) -> str:
+    """What is asked where the caller asks nothing; so far the same words suit every model."""
+    return CLIP_PROMPT if clip else PICTURE_PROMPT

@@ -15,6 +15,7 @@ from mmspec.media import Clip, MediaError, MediaLimits, Picture, collect_inputs,
 from mmspec.media import read_media as read_file
 
 THUMBNAIL_SIDE = 256
+_PATHS = (str, os.PathLike)
 _MEDIA = (Image.Image, np.ndarray, bytes)
 
 
@@ -39,7 +40,7 @@ def list_sources(inputs: Any, on_error: str = "raise") -> tuple[list[Source], bo
     Args:
         inputs: A path, picture, array (a 4-D one is a clip) or bytes; a folder; or a list of those,
             in which an inner list is the frames of one clip.
-        on_error: With ``"skip"`` a path that does not exist is kept, with the reason, for the report.
+        on_error: With ``"skip"`` a path that does not exist is kept, with the reason.
 
     Returns:
         The sources in order, and whether a single input was given.
@@ -48,7 +49,7 @@ def list_sources(inputs: Any, on_error: str = "raise") -> tuple[list[Source], bo
         MediaError: Nothing to caption, or a missing path.
         TypeError: Something that is none of the above.
     """
-    single = isinstance(inputs, str | os.PathLike | _MEDIA)
+    single = isinstance(inputs, (*_PATHS, *_MEDIA))
     given = [inputs] if single else inputs
     if not isinstance(given, Sequence) or not len(given):
         raise MediaError("no input was given; name at least one picture, clip or folder")
@@ -56,14 +57,14 @@ def list_sources(inputs: Any, on_error: str = "raise") -> tuple[list[Source], bo
     for value in given:
         if isinstance(value, str | os.PathLike):
             sources += _files(value, on_error)
-        elif isinstance(value, list | tuple) or isinstance(value, _MEDIA):
+        elif isinstance(value, (list, tuple, *_MEDIA)):
             sources.append(Source(f"input {len(sources)}", value))
         else:
             raise TypeError(
-                f"cannot caption a {type(value).__name__}; give paths, Pillow images, arrays, bytes, "
-                "or lists of frames"
+                f"cannot caption a {type(value).__name__}; give paths, Pillow images, arrays, "
+                "bytes, or lists of frames"
             )
-    return sources, single and not (isinstance(inputs, str | os.PathLike) and Path(inputs).is_dir())
+    return sources, single and not (isinstance(inputs, _PATHS) and Path(inputs).is_dir())
 
 
 def _files(path: str | os.PathLike[str], on_error: str) -> list[Source]:

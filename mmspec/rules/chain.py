@@ -8,7 +8,7 @@ from mmspec.distributions import Categorical, invert_cdf, residual, take_rows
 from mmspec.messages import Draft, Evidence, Verdict
 from mmspec.noise import Noise
 from mmspec.rules.certificate import Certificate
-from mmspec.rules.walk import longest_path
+from mmspec.rules.walk import has_child, longest_path
 
 
 class ChainRejection:
@@ -42,8 +42,8 @@ class ChainRejection:
         if draft.valid is not None:
             stands = stands & draft.valid
         path, accepted, end = longest_path(draft.tree, stands)
-        refused = accepted < (draft.nodes if draft.valid is None else draft.valid.sum(1))
         last = accepted.unsqueeze(1)
+        refused = has_child(draft.tree, end, draft.valid)
         p_end = take_rows(p, last).squeeze(1)
         q_end = take_rows(q, last.clamp(max=draft.nodes - 1)).squeeze(1)
         law = torch.where(refused.unsqueeze(1), residual(p_end, q_end), p_end)

@@ -13,8 +13,8 @@ from mmspec.rules.tree import TreeRejection
 class Exact:
     """Lossless verification of any draft; the default rule everywhere.
 
-    Deterministic drafts, and every draft of a greedy target, go to :class:`Match`; drafts that were
-    sampled from recorded laws go to rejection, which accepts more: ``sum min(p, q)`` instead of
+    Deterministic and empty drafts, and every draft of a greedy target, go to :class:`Match`; drafts
+    that were sampled from recorded laws go to rejection, which accepts more: ``sum min(p, q)`` instead of
     ``E_q[p(x)]``.
     """
 
@@ -27,7 +27,7 @@ class Exact:
 
     def judge(self, draft: Draft, evidence: Evidence, noise: Noise) -> Verdict:
         """Pure; see the rule it hands over to."""
-        if draft.law.is_one_hot or evidence.law.is_one_hot:
+        if not draft.nodes or draft.law.is_one_hot or evidence.law.is_one_hot:
             return self._match.judge(draft, evidence, noise)
         if draft.tree.is_chain:
             return self._chain.judge(draft, evidence, noise)

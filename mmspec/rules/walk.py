@@ -19,7 +19,7 @@ def longest_path(tree: Tree, agrees: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ``path`` ``(batch, depth)`` node indices padded with -1; ``accepted`` ``(batch,)``; ``end``
         ``(batch,)`` evidence row of the last accepted node (0 is the root).
     """
-    if tree.is_chain:
+    if tree.is_chain or not tree.nodes:
         accepted = agrees.long().cumprod(1).sum(1)
         steps = torch.arange(tree.nodes, device=agrees.device)
         path = torch.where(steps < accepted.unsqueeze(1), steps, -1)

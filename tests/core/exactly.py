@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import torch
@@ -32,7 +32,7 @@ NodeLaw = Callable[[int, Sequence[int]], Tensor]
 
 
 class FixedNoise:
-    """Numbers given beforehand: one column a drafted node for ``accept``, the last for ``residual``."""
+    """Numbers given beforehand: ``accept`` has a column a node, ``residual`` the last one."""
 
     def __init__(self, numbers: Tensor) -> None:
         self.numbers = numbers
@@ -85,17 +85,23 @@ def outcomes(scheme: Scheme, last: int) -> tuple[list[list[int]], list[float], l
     return list(units_list), list(weights), list(laws)
 
 
-class Round:
-    """All drafts of one round as rows that a rule can judge at chosen uniforms."""
+class Rounds:
+    """Every draft after every last token, as rows that a rule can judge at chosen uniforms."""
 
-    def __init__(self, rule: Any, scheme: Scheme, table: Tensor, last: int) -> None:
-        units, weights, laws = outcomes(scheme, last)
+    def __init__(self, rule: Any, scheme: Scheme, table: Tensor, lasts: Sequence[int]) -> None:
+        units, weights, laws, self.last = [], [], [], []
+        for last in lasts:
+            some, chances, rows = outcomes(scheme, last)
+            units += some
+            weights += chances
+            laws += rows
+            self.last += [last] * len(some)
         self.rule, self.weights = rule, torch.tensor(weights, dtype=torch.float64)
         self.units = torch.tensor(units)
         self.count, self.nodes = self.units.shape
         self.tree = scheme.tree
         self.q = torch.stack([torch.stack(rows) for rows in laws]).float()
-        tokens = torch.cat([torch.full((self.count, 1), last), self.units], dim=1)
+        tokens = torch.cat([torch.tensor(self.last).unsqueeze(1), self.units], dim=1)
         self.p = table[tokens].float()
         self.valid = None
         if scheme.keep is not None:
@@ -118,47 +124,46 @@ class Round:
         """Break points of every draft and coordinate inside (0, 1)."""
         size = self.nodes + 1
         found: list[list[set[float]]] = [[set() for _ in range(size)] for _ in range(self.count)]
+        rows, bases, axes = [], [], []
         for axis in range(size):
-            scan = [0.0, NEARLY_ONE]
-            if axis == self.nodes:
-                scan = [0.0, *[(i + 0.5) / 40 for i in range(40)], NEARLY_ONE]
-            others = [c for c in range(size) if c not in (axis, self.nodes)]
-            bases = torch.full((2 ** len(others), size), 0.5, dtype=torch.float64)
-            for index, corner in enumerate(product((0.0, NEARLY_ONE), repeat=len(others))):
-                for column, value in zip(others, corner, strict=True):
-                    bases[index, column] = value
-            rows = torch.arange(self.count).repeat_interleave(len(bases))
-            numbers = bases.repeat(self.count, 1)
-            for low, high in zip(scan, scan[1:], strict=False):
-                for row, at in self._bisect(rows, numbers, axis, low, high):
-                    found[row][axis].add(round(at, 10))
+            others = [c for c in range(self.nodes) if c != axis]
+            for corner in product((0.0, NEARLY_ONE), repeat=len(others)):
+                base = torch.full((size,), 0.5, dtype=torch.float64)
+                base[others] = torch.tensor(corner, dtype=torch.float64)
+                rows += range(self.count)
+                bases += [base] * self.count
+                axes += [axis] * self.count
+        for row, axis, at in self._bisect(
+            torch.tensor(rows), torch.stack(bases), torch.tensor(axes)
+        ):
+            found[row][axis].add(round(at, 10))
         return [[sorted(axis) for axis in draft] for draft in found]
 
-    def _bisect(
-        self, rows: Tensor, numbers: Tensor, axis: int, low: float, high: float
-    ) -> list[tuple[int, float]]:
-        """Where verdicts change between ``low`` and ``high``, assuming one change at most."""
-        first = self._at(rows, numbers, axis, torch.full((len(rows),), low, dtype=torch.float64))
-        last = self._at(rows, numbers, axis, torch.full((len(rows),), high, dtype=torch.float64))
-        moved = (first != last).any(1)
-        rows, numbers, first = rows[moved], numbers[moved], first[moved]
-        if not len(rows):
-            return []
-        left = torch.full((len(rows),), low, dtype=torch.float64)
-        right = torch.full((len(rows),), high, dtype=torch.float64)
-        for _ in range(40):
-            middle = (left + right) / 2
-            same = (self._at(rows, numbers, axis, middle) == first).all(1)
-            left, right = torch.where(same, middle, left), torch.where(same, right, middle)
-        return list(zip(rows.tolist(), right.tolist(), strict=True))
+    def _bisect(self, rows: Tensor, numbers: Tensor, axes: Tensor) -> list[tuple[int, int, float]]:
+        """Where verdicts change along an axis; each verdict holds on one interval of it."""
+        found: list[tuple[int, int, float]] = []
+        low = torch.zeros(len(rows), dtype=torch.float64)
+        end = self._at(rows, numbers, axes, torch.full_like(low, NEARLY_ONE))
+        while True:
+            first = self._at(rows, numbers, axes, low)
+            moved = (first != end).any(1)
+            if not moved.any():
+                return found
+            rows, numbers, axes = rows[moved], numbers[moved], axes[moved]
+            first, end = first[moved], end[moved]
+            left, right = low[moved], torch.full((len(rows),), NEARLY_ONE, dtype=torch.float64)
+            for _ in range(40):
+                middle = (left + right) / 2
+                same = (self._at(rows, numbers, axes, middle) == first).all(1)
+                left, right = torch.where(same, middle, left), torch.where(same, right, middle)
+            found += zip(rows.tolist(), axes.tolist(), right.tolist(), strict=True)
+            low = right
 
-    def _at(self, rows: Tensor, numbers: Tensor, axis: int, value: Tensor) -> Tensor:
-        numbers = numbers.clone()
-        numbers[:, axis] = value
-        return self.judge(rows, numbers)
+    def _at(self, rows: Tensor, numbers: Tensor, axes: Tensor, value: Tensor) -> Tensor:
+        return self.judge(rows, numbers.scatter(1, axes.unsqueeze(1), value.unsqueeze(1)))
 
-    def law(self) -> dict[String, float]:
-        """The law of the units that the round emits."""
+    def law(self) -> dict[int, dict[String, float]]:
+        """For every last token the law of the units that the round emits."""
         rows, points, weights = [], [], []
         cells = [[_cells(axis) for axis in draft] for draft in self.breaks()]
         for row, axes in enumerate(cells):
@@ -167,19 +172,17 @@ class Round:
                 points.append([middle for middle, _ in cell])
                 widths = torch.tensor([width for _, width in cell], dtype=torch.float64)
                 weights.append(float(widths.prod() * self.weights[row]))
-        verdicts = self.judge(torch.tensor(rows), torch.tensor(points, dtype=torch.float64)).tolist()
+        verdicts = self.judge(
+            torch.tensor(rows), torch.tensor(points, dtype=torch.float64)
+        ).tolist()
         self._check(cells)
-        law: dict[String, float] = defaultdict(float)
+        law: dict[int, dict[String, float]] = {last: defaultdict(float) for last in self.last}
         depth = self.tree.max_depth
-        for verdict, weight in zip(verdicts, weights, strict=True):
-            law[tuple(verdict[depth + 3 :][: verdict[depth] + 1])] += weight
+        for row, verdict, weight in zip(rows, verdicts, weights, strict=True):
+            law[self.last[row]][tuple(verdict[depth + 3 :][: verdict[depth] + 1])] += weight
         return law
 
-    def acceptance(self) -> float:
-        """Probability that the round keeps at least one drafted unit."""
-        return sum(mass for units, mass in self.law().items() if len(units) > 1)
-
-    def _check(self, cells: list[list[list[tuple[float, float]]]], points: int = 4000) -> None:
+    def _check(self, cells: list[list[list[tuple[float, float]]]], points: int = 1000) -> None:
         """Random points must agree with the middle of their cell."""
         generator = torch.Generator().manual_seed(0)
         rows = torch.randint(self.count, (points,), generator=generator)
@@ -188,7 +191,9 @@ class Round:
         for index, row in enumerate(rows.tolist()):
             for axis, spans in enumerate(cells[row]):
                 value = float(numbers[index, axis])
-                middles[index, axis] = min(spans, key=lambda span: abs(span[0] - value) - span[1] / 2)[0]
+                middles[index, axis] = min(
+                    spans, key=lambda span: abs(span[0] - value) - span[1] / 2
+                )[0]
         differ = (self.judge(rows, numbers) != self.judge(rows, middles)).any(1)
         assert not differ.any(), f"{int(differ.sum())} of {points} points: a break point was missed"
 
@@ -200,26 +205,32 @@ def _cells(breaks: list[float]) -> list[tuple[float, float]]:
         if 1e-7 < at < 1 - 1e-7 and at - edges[-1] > 1e-7:
             edges.append(at)
     edges.append(1.0)
-    return [((a + b) / 2, b - a) for a, b in zip(edges, edges[1:], strict=False)]
+    return [((a + b) / 2, b - a) for a, b in pairwise(edges)]
 
 
-def string_law(rule: Any, scheme: Scheme, table: Tensor, first: int, length: int) -> dict[String, float]:
+def string_law(
+    rule: Any, scheme: Scheme, table: Tensor, first: int, length: int
+) -> dict[String, float]:
     """Law of the first ``length`` units after token ``first``, any number of rounds."""
-    rounds: dict[int, dict[String, float]] = {}
+    rounds = Rounds(rule, scheme, table, range(table.shape[0])).law()
     done: dict[String, float] = defaultdict(float)
     open_strings: dict[String, float] = {(): 1.0}
     while open_strings:
         grown: dict[String, float] = defaultdict(float)
         for string, mass in open_strings.items():
             last = string[-1] if string else first
-            if last not in rounds:
-                rounds[last] = Round(rule, scheme, table, last).law()
             for units, chance in rounds[last].items():
                 longer = string + units
                 target = done if len(longer) >= length else grown
                 target[longer[:length]] += mass * chance
         open_strings = grown
     return done
+
+
+def acceptance(rule: Any, scheme: Scheme, table: Tensor, last: int) -> float:
+    """Probability that a round after token ``last`` keeps at least one drafted unit."""
+    law = Rounds(rule, scheme, table, [last]).law()[last]
+    return sum(mass for units, mass in law.items() if len(units) > 1)
 
 
 def ancestral_law(table: Tensor, first: int, length: int) -> dict[String, float]:
@@ -239,4 +250,3 @@ def distance(left: dict[String, float], right: dict[String, float]) -> float:
     """Largest difference of two laws at any string."""
     keys = set(left) | set(right)
     return max(abs(left.get(key, 0.0) - right.get(key, 0.0)) for key in keys)
-

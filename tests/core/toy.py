@@ -1,4 +1,4 @@
-"""Toy targets and drafters: a Markov chain, a two-layer attention model, and whoever drafts for them."""
+"""Toy targets (a Markov chain, a two-layer attention model) and drafters for them."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class MarkovDecoder:
 
 
 class AttentionDecoder:
-    """Two layers of attention in float64: what it says depends on every visible token and position."""
+    """Two layers of attention in float64: every visible token and its position matter."""
 
     def __init__(self, vocab: int = 11, dim: int = 8, seed: int = 0, sharp: float = 4.0) -> None:
         generator = torch.Generator().manual_seed(seed)
@@ -218,7 +218,9 @@ class DynamicTree(Silent):
         for _ in range(plan.length - 1):
             step, child = self.table[token].log().topk(width, dim=-1)
             total = (score.unsqueeze(-1) + step).flatten(1)
-            origin = (start + torch.arange(score.shape[1])).repeat_interleave(width).expand(batch, -1)
+            origin = (
+                (start + torch.arange(score.shape[1])).repeat_interleave(width).expand(batch, -1)
+            )
             start += score.shape[1]
             token, score = child.flatten(1), total
             pool.append((token, origin, score))
@@ -228,7 +230,7 @@ class DynamicTree(Silent):
 
 
 class Guess(Silent):
-    """Anything at all as a one-hot draft: uniform tokens on a random tree from its own generator."""
+    """Anything at all as a one-hot draft: uniform tokens on a random tree."""
 
     def __init__(self, vocab: int, seed: int = 0, chain: bool = False) -> None:
         self.vocab, self.chain = vocab, chain

@@ -79,3 +79,8 @@ def scene_from_seed(seed: int, *, held_out: bool = False) -> Scene:
     if not 0 <= seed < HELD_OUT:
         raise ValueError(f"seed must be between 0 and {HELD_OUT - 1}, got {seed}")
     return sample_scene(random.Random(seed + HELD_OUT * held_out))
+
+
+def long_caption_scenes(count: int) -> list[Scene]:
+    """Held-out scenes of three, four and five things in turn; their captions have 40 words or more."""
+    return [sample_scene(random.Random(HELD_OUT + seed), 3 + seed % 3) for seed in range(count)]

@@ -1,0 +1,292 @@
+"""Training an EAGLE drafter; every batch depends on its step alone, so a restart changes nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from lm_drafting.eagle.data import Features, Sample, made_dtype, own_answers
+from lm_drafting.eagle.head import EagleConfig, EagleHead, Rotary
+from lm_drafting.eagle.loading import describe, save
+from lm_drafting.eagle.losses import Batch, Scores, rounds, score
+from lm_drafting.eagle.recipe import Recipe
+from lm_drafting.eagle.report import Log, write_card, write_curve
+from lm_drafting.files import replace_file
+from mmspec.sampling import Sampling
+
+logger = logging.getLogger(__name__)
+
+
+def train_eagle(
+    target: Any,
+    samples: Iterable[Sample],
+    out: str | Path,
+    recipe: Recipe | None = None,
+    *,
+    config: EagleConfig | None = None,
+    name: str = "",
+    data: str = "",
+    progress: bool = True,
+) -> EagleHead:
+    """Train a drafter for a target on the target's own answers.
+
+    The target is frozen and never changed. Run again with the same arguments after an interruption:
+    answers that exist are kept and training goes on from the last checkpoint, on the same curve.
+
+    Args:
+        target: What ``adapters.hf_vlm:load_target`` returns, or anything like it.
+        samples: What to answer; the last ``recipe.held_out`` of them only measure.
+        out: Folder for the drafter, its model card, log, curve and checkpoint.
+        recipe: Options.
+        config: Shape of the drafter; by default that of one layer of the target.
+        name: The target's name, for the config and the card.
+        data: What the samples are, for the card.
+        progress: Show bars.
+
+    Returns:
+        The trained network in float32.
+
+    Raises:
+        ValueError: Too few samples, or a checkpoint in ``out`` of another recipe.
+    """
+    recipe, out, rows = recipe or Recipe(), Path(out), list(samples)
+    if len(rows) <= recipe.held_out:
+        raise ValueError(
+            f"{len(rows)} samples are given and {recipe.held_out} are held out; give more samples or "
+            "lower held_out"
+        )
+    sampling = Sampling(
+        max_new_tokens=recipe.max_new_tokens,
+        temperature=recipe.temperature,
+        stop_ids=tuple(target.stop_ids),
+    )
+    store = out / "answers.jsonl"
+    with _frozen(target.model):
+        answers = own_answers(target, rows, store, sampling, seed=recipe.seed, progress=progress)
+        features = Features(target, rows, answers, recipe.cache_features_mb)
+        trainer = Trainer(target, features, len(rows), config or shape_for(target), recipe, out)
+        trainer.run(describe(target, name), data, progress)
+    return trainer.head
+
+
+def shape_for(target: Any) -> EagleConfig:
+    """A drafter shaped like one layer of the target's text decoder."""
+    text = target.model.config.get_text_config()
+    heads = text.num_attention_heads
+    return EagleConfig(
+        hidden_size=text.hidden_size,
+        vocab_size=target.decoder.vocab_size,
+        intermediate_size=text.intermediate_size,
+        num_attention_heads=heads,
+        num_key_value_heads=getattr(text, "num_key_value_heads", None) or heads,
+        head_dim=getattr(text, "head_dim", None) or 0,
+    )
+
+
+class Trainer:
+    """The loop: batches by step, checkpoints, measurements.
+
+    Args:
+        target: The frozen teacher.
+        features: Batches of its features.
+        count: Samples, the held-out ones at the end.
+        config: Shape of the drafter.
+        recipe: Options.
+        out: Folder of everything written.
+    """
+
+    def __init__(
+        self,
+        target: Any,
+        features: Features,
+        count: int,
+        config: EagleConfig,
+        recipe: Recipe,
+        out: Path,
+    ) -> None:
+        self._target, self._features, self._recipe, self._out = target, features, recipe, out
+        self._train = count - recipe.held_out
+        self._held_out = range(self._train, count)
+        self.head = EagleHead(config)
+        self.head.reset_parameters(torch.Generator().manual_seed(recipe.seed))
+        self._device = target.embed(torch.zeros(1, dtype=torch.long, device=_device(target))).device
+        self.head.to(self._device).train()
+        self._rotary = Rotary(config.head_dim, config.rope_theta)
+        self._optimizer = torch.optim.AdamW(
+            self.head.parameters(),
+            lr=recipe.rate,
+            betas=(0.9, 0.95),
+            weight_decay=recipe.weight_decay,
+        )
+
+    def run(self, made_for: dict[str, Any], data: str, progress: bool) -> None:
+        """Train from the last checkpoint to the end, then write curve and card."""
+        recipe, log = self._recipe, Log(self._out / "log.jsonl")
+        begin, spent = self._resume()
+        log.cut(begin)
+        clock = time.monotonic() - spent
+        bar = tqdm(total=recipe.steps, initial=begin, desc="eagle", disable=not progress)
+        for step in range(begin, recipe.steps):
+            scores, norm = self._step(step)
+            done, seconds = step + 1, time.monotonic() - clock
+            if done % recipe.log_every == 0 or done == recipe.steps:
+                row = self._row(done, scores, norm, seconds)
+                log.add(row)
+                bar.set_postfix(loss=f"{row['loss']:.3f}", agree=f"{row['agreement'][0]:.3f}")
+            if done % recipe.measure_every == 0 or done == recipe.steps:
+                log.add({"step": done, "held_out": self.measure()})
+            if done % recipe.save_every == 0 or done == recipe.steps:
+                self._save(done, time.monotonic() - clock, made_for)
+            bar.update()
+        bar.close()
+        write_curve(log.rows(), self._out / "curve.png")
+        write_card(self._out, made_for, recipe, log.rows(), self._train, data)
+
+    def measure(self) -> dict[str, Any]:
+        """Greedy acceptance on the held-out samples, from teacher-forced rollouts."""
+        recipe, size = self._recipe, self._recipe.batch
+        accepted: list[int] = []
+        overlap, pairs = 0.0, 0
+        for begin in range(0, len(self._held_out), size):
+            batch = self._features.batch(self._held_out[begin : begin + size])
+            with torch.no_grad():
+                scores = self._score(batch, recipe.measure_depth)
+            accepted += rounds(scores, batch)
+            counted = int(batch.supervised(0).sum())
+            overlap, pairs = overlap + counted * float(scores.overlap), pairs + counted
+        total = max(len(accepted), 1)
+        survival = [
+            sum(count >= depth for count in accepted) / total
+            for depth in range(1, recipe.measure_depth + 1)
+        ]
+        return {
+            "acceptance_length": round(1.0 + sum(accepted) / total, 4),
+            "survival": [round(share, 4) for share in survival],
+            "overlap": round(overlap / max(pairs, 1), 4),
+        }
+
+    def _step(self, step: int) -> tuple[Scores, Tensor]:
+        """One optimiser step; returns the scores of its last pass and the gradient norm."""
+        recipe = self._recipe
+        for group in self._optimizer.param_groups:
+            group["lr"] = recipe.rate_at(step)
+        for part in range(recipe.accumulate):
+            turn = step * recipe.accumulate + part
+            batch = self._features.batch(list(self._indices(turn)))
+            scores = self._score(self._noisy(batch, turn), recipe.depth)
+            (scores.loss / recipe.accumulate).backward()
+        norm = nn.utils.clip_grad_norm_(self.head.parameters(), recipe.clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        return scores, norm
+
+    def _score(self, batch: Batch, depth: int) -> Scores:
+        recipe = self._recipe
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=recipe.bf16):
+            return score(
+                self.head,
+                self._rotary,
+                self._target,
+                batch,
+                depth=depth,
+                feature_weight=recipe.feature_weight,
+                logit_weight=recipe.logit_weight,
+                decay=recipe.decay,
+            )
+
+    def _indices(self, turn: int) -> Iterator[int]:
+        """Samples of a pass: an order of its own for every epoch, cut into batches."""
+        size = min(self._recipe.batch, self._train)
+        for place in range(turn * size, (turn + 1) * size):
+            epoch, index = divmod(place, self._train)
+            yield _order(self._recipe.seed, epoch, self._train)[index]
+
+    def _noisy(self, batch: Batch, turn: int) -> Batch:
+        """Uniform noise on what the drafter reads; what it must predict stays clean."""
+        width = self._recipe.feature_noise
+        if not width:
+            return batch
+        generator = torch.Generator().manual_seed(self._recipe.seed * 1_000_003 + turn)
+        noise = torch.rand(batch.hidden.shape, generator=generator) * 2 - 1
+        return replace(batch, noise=(width * noise).to(batch.hidden))
+
+    def _row(self, done: int, scores: Scores, norm: Tensor, seconds: float) -> dict[str, Any]:
+        return {
+            "step": done,
+            "loss": round(scores.loss.item(), 5),
+            "rate": self._recipe.rate_at(done - 1),
+            "gradient": round(float(norm), 4),
+            "agreement": [round(share, 4) for share in scores.agreement.tolist()],
+            "overlap": round(float(scores.overlap), 4),
+            "seconds": round(seconds, 2),
+        }
+
+    def _save(self, done: int, seconds: float, made_for: dict[str, Any]) -> None:
+        """Checkpoint and usable drafter; the files they replace stay whole until then."""
+        state = {
+            "step": done,
+            "seconds": seconds,
+            "recipe": _identity(self._recipe),
+            "head": self.head.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+        }
+        replace_file(self._out / "checkpoint.pt", lambda path: torch.save(state, path))
+        save(self.head, self._out, made_for, made_dtype(self._target))
+
+    def _resume(self) -> tuple[int, float]:
+        """Load the folder's checkpoint if there is one; returns the next step and the time spent."""
+        path = self._out / "checkpoint.pt"
+        if not path.exists():
+            return 0, 0.0
+        state = torch.load(path, map_location=self._device, weights_only=True)
+        ours = _identity(self._recipe)
+        differ = [key for key, value in ours.items() if state["recipe"].get(key) != value]
+        if differ:
+            raise ValueError(
+                f"{path} was trained with other {', '.join(differ)}; choose another folder, or delete "
+                "the checkpoint to start again"
+            )
+        self.head.load_state_dict(state["head"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        logger.info("going on from step %d", state["step"])
+        return int(state["step"]), float(state["seconds"])
+
+
+def _identity(recipe: Recipe) -> dict[str, Any]:
+    """What must not change between a checkpoint and its continuation."""
+    free = ("save_every", "log_every", "measure_every", "measure_depth", "cache_features_mb")
+    return {key: value for key, value in asdict(recipe).items() if key not in free}
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, epoch: int, count: int) -> Sequence[int]:
+    generator = torch.Generator().manual_seed(seed * 7919 + epoch)
+    order: list[int] = torch.randperm(count, generator=generator).tolist()
+    return order
+
+
+@contextmanager
+def _frozen(model: nn.Module) -> Iterator[None]:
+    """No gradients for the target inside; afterwards every parameter is as it was."""
+    wanted = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in wanted:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in wanted:
+            parameter.requires_grad_(True)
+
+
+def _device(target: Any) -> torch.device:
+    return getattr(target, "device", torch.device("cpu"))

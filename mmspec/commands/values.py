@@ -1,0 +1,69 @@
+"""Argument types: what argparse refuses before anything is loaded."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """An integer of at least ``least`` and at most ``most``."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+        if value < least or (most is not None and value > most):
+            wanted = f"at least {least}" if most is None else f"between {least} and {most:,}"
+            raise argparse.ArgumentTypeError(f"must be {wanted}, got {value}")
+        return value
+
+    return convert
+
+
+def number(least: float, most: float = math.inf, *, above: bool = False) -> Callable[[str], float]:
+    """A finite number in a range; ``above`` leaves out the lower end."""
+
+    def convert(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+        low = value > least if above else value >= least
+        if not (low and value <= most and math.isfinite(value)):
+            lower = f"above {least:g}" if above else f"at least {least:g}"
+            upper = "" if math.isinf(most) else f" and at most {most:g}"
+            raise argparse.ArgumentTypeError(f"must be {lower}{upper}, got {text}")
+        return value
+
+    return convert
+
+
+def add_machine(parser: argparse.ArgumentParser) -> None:
+    """Options every command that runs a model has."""
+    group = parser.add_argument_group("machine")
+    group.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    group.add_argument(
+        "--dtype",
+        default="auto",
+        choices=("auto", "float32", "bfloat16", "float16"),
+        help="number format of the weights (default: %(default)s)",
+    )
+    group.add_argument("--threads", type=whole(1), help="CPU threads (default: torch's own choice)")
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Options every command that reports has."""
+    group = parser.add_argument_group("output")
+    group.add_argument(
+        "--json", action="store_true", help="end stdout with one JSON document in one line"
+    )
+    group.add_argument("--quiet", action="store_true", help="nothing on stderr except errors")
+    group.add_argument(
+        "--color",
+        default="auto",
+        choices=("auto", "always", "never"),
+        help="colour captions by who wrote each token (default: on a terminal)",
+    )
