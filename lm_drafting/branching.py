@@ -83,7 +83,7 @@ def draw_children(
         chance = laws.gather(-1, units.unsqueeze(-1)).squeeze(-1)
         recorded: Law = Categorical(torch.cat([known, laws], 1))
     else:
-        logs = law.scores[:, rows].log_softmax(-1)
+        logs = scores_of(law)[:, rows].log_softmax(-1)
         best, children = logs.topk(width, dim=-1)
         units, chance, recorded = children.flatten(1), best.exp().flatten(1), OneHot()
         valid = valid.repeat_interleave(width, 1)
@@ -97,6 +97,13 @@ def draw_children(
         confidence=confidence,
         healthy=confidence.isfinite().all(1),
     )
+
+
+def scores_of(law: Law) -> Tensor:
+    """The logits ``(batch, rows, vocab)`` a greedy law was chosen from."""
+    if not isinstance(law, OneHot) or law.scores is None:
+        raise TypeError(f"a law with scores is needed to rank tokens, got {type(law).__name__}")
+    return law.scores
 
 
 def _siblings(q: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -113,7 +120,11 @@ def _siblings(q: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         laws.append(q)
         there.append(q.sum(-1) > 0)
         q = without(q, unit)
-    return torch.stack(units, 2).flatten(1), torch.stack(laws, 2).flatten(1, 2), torch.stack(there, 2)
+    return (
+        torch.stack(units, 2).flatten(1),
+        torch.stack(laws, 2).flatten(1, 2),
+        torch.stack(there, 2),
+    )
 
 
 def _parents_valid(draft: Draft, rows: slice) -> Tensor:

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lm_drafting.branching import Branching, draw_children
+from lm_drafting.branching import STREAM, Branching, draw_children, scores_of
 from lm_drafting.doubt import all_in_doubt, until_doubt
 from lm_drafting.targets import placeholder_ids
 from mmspec.catalog import BuildContext
 from mmspec.distributions import Categorical, Law, OneHot
 from mmspec.messages import Commit, Draft, Evidence, Plan, Verdict
 from mmspec.noise import Noise
-from mmspec.sampling import Sampling
 from mmspec.state import State
 from mmspec.token_target import Request, TokenTarget
 
-STREAM = "draft"
+
+@dataclass
+class _Memory:
+    """What a drafter's model knows of the running request.
+
+    Attributes:
+        own: The model's state, in its own positions.
+        copied: Tokens of every row, counted in the target's, that the own state holds.
+        cached: Of these, those whose keys and values are in the own cache.
+        lengths: ``copied`` on the device.
+    """
+
+    own: State
+    copied: list[int]
+    cached: list[int]
+    lengths: Tensor
 
 
 class DraftModel:
@@ -68,28 +82,25 @@ class DraftModel:
                 f"vocab_size is what both share: above 0 and at most {min(ours, theirs)}, "
                 f"got {vocab_size}"
             )
-        # A role of its own, so that a model may draft for itself without sharing request state.
-        self._model, self._target = TokenTarget(model.decoder), target
-        self._common, self._vocab = vocab_size or theirs, theirs
+        self._model, self._vocab = model, theirs
+        self._common = vocab_size or theirs
         blind = not placeholder_ids(model)
         self._omit = tuple(placeholder_ids(target) if omit is None and blind else omit or ())
         self.reset()
 
     def reset(self) -> None:
         """Forget the request."""
-        self._own: State | None = None
-        self._copied: list[int] = []  # tokens of every row that the own state knows
-        self._cached: list[int] = []  # tokens of every row whose keys and values are in the cache
-        self._lengths: Tensor | None = None
+        self._memory: _Memory | None = None
 
     def observe(
         self, state: State, draft: Draft, evidence: Evidence, verdict: Verdict, commit: Commit
     ) -> None:
         """Note how much of a chain stayed: that part is in the drafter's cache already."""
-        if draft.source != self.name or not draft.tree.is_chain:
+        if self._memory is None or draft.source != self.name or not draft.tree.is_chain:
             return
         kept = [min(count, draft.nodes - 1) for count in commit.accepted]
-        self._cached = [known + more for known, more in zip(self._cached, kept, strict=True)]
+        cached = self._memory.cached
+        self._memory.cached = [known + more for known, more in zip(cached, kept, strict=True)]
 
     def draft(self, state: State, plan: Plan, noise: Noise) -> Draft:
         """A chain for plans of width 1, else a tree."""
@@ -101,7 +112,8 @@ class DraftModel:
     def _chain(self, own: State, plan: Plan, noise: Noise) -> Draft:
         """One unit a pass, each appended to the drafter's own state."""
         nothing = Draft.empty(own.batch, own.tokens.device)
-        uniforms = None if self._greedy else noise.fresh(STREAM, plan.length)
+        greedy = own.sampler.sampling.greedy
+        uniforms = None if greedy else noise.fresh(STREAM, plan.length)
         units, laws, chances = [], [], []
         for step in range(plan.length):
             law = self._common_law(self._model.score(own, nothing).law)
@@ -138,61 +150,48 @@ class DraftModel:
 
     def _follow(self, state: State) -> State:
         """Bring the own state to the committed prefix; what is not cached is pending."""
-        if self._own is None:
-            self._own = self._open(state)
-        own, device = self._own, state.tokens.device
-        longest = max(
-            now - then for now, then in zip(state.host_lengths, self._copied, strict=True)
-        )
-        steps = torch.arange(longest, device=device)
-        places = (self._lengths.unsqueeze(1) + steps).clamp(max=state.tokens.shape[1] - 1)
+        if self._memory is None:
+            self._memory = self._open(state)
+        memory, own = self._memory, self._memory.own
+        fresh = [n - then for n, then in zip(state.host_lengths, memory.copied, strict=True)]
+        steps = torch.arange(max(fresh), device=state.tokens.device)
+        places = (memory.lengths.unsqueeze(1) + steps).clamp(max=state.tokens.shape[1] - 1)
         shift = (own.prompt_lengths - state.prompt_lengths).unsqueeze(1)
         # A target may emit padding of a larger vocabulary, which the drafter's table does not hold.
         tokens = state.tokens.gather(1, places).clamp(max=self._model.decoder.vocab_size - 1)
         own.tokens.scatter_(1, places + shift, tokens)
-        missing = [n - known for n, known in zip(state.host_lengths, self._cached, strict=True)]
+        missing = [n - known for n, known in zip(state.host_lengths, memory.cached, strict=True)]
         active = [n for n, done in zip(missing, state.finished, strict=True) if not done]
-        pending = max(2, *active)
+        pending = max([2, *active])
         # A row that is complete may be shorter than the others' gap; what it drafts is not read.
+        shifts = zip(own.prompt.lengths, state.prompt.lengths, strict=True)
         hosts = [
             max(n + ours - theirs, pending)
-            for n, ours, theirs in zip(
-                state.host_lengths, own.prompt.lengths, state.prompt.lengths, strict=True
-            )
+            for n, (ours, theirs) in zip(state.host_lengths, shifts, strict=True)
         ]
-        lengths = (state.lengths.unsqueeze(1) + shift).squeeze(1).clamp(min=pending)
+        lengths = (state.lengths + shift.squeeze(1)).clamp(min=pending)
         self._model.rewind(own, lengths, hosts, pending)
-        self._copied = self._cached = list(state.host_lengths)
-        self._lengths = state.lengths
+        known = list(state.host_lengths)
+        self._memory = _Memory(own, copied=known, cached=known, lengths=state.lengths)
         return own
 
-    def _open(self, state: State) -> State:
+    def _open(self, state: State) -> _Memory:
         """Read the prompt, with as much room as the target has."""
         inputs = state.prompt.inputs
         known = self._model.decoder.vocab_size
         if self._omit or known < self._vocab:
             inputs = without_tokens(state, self._omit, known)
         room = state.tokens.shape[1] - min(state.prompt.lengths)
+        # The target's own options: rejection accepts most when both laws are shaped alike.
         sampling = replace(state.sampler.sampling, max_new_tokens=room)
         own, _ = self._model.prefill(Request(inputs, sampling))
-        self._copied = self._cached = list(state.prompt.lengths)
-        self._lengths = state.prompt_lengths
-        return own
-
-    @property
-    def _sampling(self) -> Sampling:
-        """The options of the running request: the drafter's law must be shaped like the target's."""
-        assert self._own is not None
-        return self._own.sampler.sampling
-
-    @property
-    def _greedy(self) -> bool:
-        return self._sampling.greedy
+        lengths = list(state.prompt.lengths)
+        return _Memory(own, copied=lengths, cached=lengths, lengths=state.prompt_lengths)
 
     def _common_law(self, law: Law) -> Law:
         """The law over tokens that both know, with one column for each of the target's."""
-        if isinstance(law, OneHot):
-            scores = law.scores[..., : self._common]
+        if not isinstance(law, Categorical):
+            scores = scores_of(law)[..., : self._common]
             return OneHot(scores.argmax(-1), scores)
         probs = law.probs
         if probs.shape[-1] > self._common:
@@ -237,7 +236,9 @@ def build(context: BuildContext) -> DraftModel:
         ValueError: No drafter was given.
     """
     if context.drafter is None:
-        raise ValueError("method 'draft-model' needs a drafter: the folder or Hub id of a small model")
+        raise ValueError(
+            "method 'draft-model' needs a drafter: the folder or Hub id of a small model"
+        )
     model = context.drafter
     if not isinstance(model, TokenTarget):
         if context.load_target is None:

@@ -68,8 +68,8 @@ class PromptLookup:
         """Nothing to forget."""
 
     def _match(self, tokens: Tensor, lengths: Tensor) -> Tensor:
-        """Where the continuation of the best match starts, ``(batch,)``; ``width`` if there is none."""
-        batch, width = tokens.shape
+        """Where the continuation of the best match starts, ``(batch,)``; ``width`` for none."""
+        width = tokens.shape[1]
         end = lengths.unsqueeze(1) - 1
         ends = torch.arange(width, device=tokens.device)
         # shared[b, i]: how many tokens up to place i equal the tokens up to the end of row b.

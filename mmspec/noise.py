@@ -54,7 +54,7 @@ class Noise:
         return torch.stack(rows).to(self.device)
 
     def _record(self, stream: str) -> Tensor:
-        """The whole tape, in chunks with generators of their own: longer tapes extend shorter ones."""
+        """The whole tape, in chunks that each have a generator: a longer tape extends a shorter."""
         rows = [
             torch.cat(
                 [

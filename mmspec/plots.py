@@ -80,15 +80,17 @@ def _emitted(axes: Axes, trace: Trace) -> None:
     axes.axvline(mean, color=_INK, linestyle="--", linewidth=1)
     axes.annotate(
         f"mean {mean:.2f}",
-        (mean, 1),
-        xycoords=("data", "axes fraction"),
-        xytext=(4, -10),
+        (1, 1),
+        xycoords="axes fraction",
+        xytext=(-2, -10),
         textcoords="offset points",
+        ha="right",
         color=_INK,
         fontsize=8,
     )
     axes.set(xlabel="tokens (correction or bonus included)", ylabel="rounds, %")
-    axes.set_xticks(range(1, longest + 1))
+    axes.set(xlim=(0.4, max(longest, 4) + 0.6))
+    axes.set_xticks(range(1, max(longest, 4) + 1))
 
 
 def _time(axes: Axes, trace: Trace) -> None:

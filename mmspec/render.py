@@ -119,10 +119,10 @@ def _span(piece: Piece) -> str:
 def html_legend() -> str:
     """The legend of :func:`to_html`."""
     marks = (
-        f'<span class="{name}">{name}</span> <span class="muted">{html.escape(meaning)}</span>'
+        f'<span class="muted"><b class="{name}">{name}</b> {html.escape(meaning)}</span>'
         for name, (_, meaning) in ORIGINS.items()
     )
-    return f'<p class="legend">{" &nbsp; ".join(marks)}</p>'
+    return f'<p class="legend">{" ".join(marks)}</p>'
 
 
 def printable(text: str) -> str:

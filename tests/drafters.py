@@ -1,7 +1,7 @@
 """Drafters that need no training: perfect, wrong, random, malformed.
 
-``DRAFTERS`` maps a name to a recipe; a real drafter joins every test that is parametrised over it by
-adding an entry.
+``DRAFTERS`` maps a name to a recipe; a real drafter joins every test that is parametrised over it
+by adding an entry.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Fake:
         self.random = torch.Generator().manual_seed(seed)
 
     def truth(self, state: State, count: int) -> Tensor:
-        """``(batch, count)`` the tokens that plain decoding would give next; token 0 past the end."""
+        """``(batch, count)`` the tokens plain decoding would give next; token 0 past the end."""
         rows = []
         for row, done in zip(self.reference, state.new_lengths, strict=True):
             rows.append((row[done:] + [0] * count)[:count])
@@ -160,6 +160,9 @@ def _distinct(units: Tensor, parents: Tensor, vocab: int) -> Tensor:
     return units
 
 
+CHAIN = Plan(length=4)
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to make a drafter for a target, and the plan it is run with.
@@ -170,7 +173,7 @@ class Recipe:
     """
 
     make: Callable[[TokenTarget, Reference], Drafter]
-    plan: Plan = Plan(length=4)
+    plan: Plan = CHAIN
 
     def engine(self, target: TokenTarget, reference: Reference, strict: bool = True) -> Engine:
         """An engine with a new drafter."""

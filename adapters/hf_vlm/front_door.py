@@ -14,9 +14,9 @@ def inputs_from_generate(
     """Inputs for :meth:`HFTarget.prefill` from what ``generate`` prepared.
 
     ``generate`` has run the vision tower (``mm_encoder_outputs``) and dropped the pixels and grids,
-    has computed ``position_ids``, and passes ``attention_mask=None`` where nothing is padded. Of the
-    positions only those on several axes are kept, because the grids they came from are gone; others
-    follow from the padding.
+    has computed ``position_ids``, and passes ``attention_mask=None`` where nothing is padded. Only
+    positions on several axes are kept, because the grids they came from are gone; others follow
+    from the padding.
 
     Args:
         model: The model that ``generate`` was called on.

@@ -36,8 +36,13 @@ def load_target(
     """
     if device is not None and device_map is not None:
         raise ValueError("give device or device_map, not both")
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
-    from transformers import AutoProcessor, AutoTokenizer
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        AutoModelForImageTextToText,
+        AutoProcessor,
+        AutoTokenizer,
+    )
 
     config = _load(AutoConfig, name_or_path, "configuration", revision=revision)
     check_config(config)

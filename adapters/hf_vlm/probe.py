@@ -32,7 +32,7 @@ def probe(decoder: HFDecoder) -> None:
     except (AttributeError, IndexError, KeyError, RuntimeError, TypeError) as error:
         raise ValueError(
             f"model type '{decoder.model.config.model_type}' cannot run on the cache that drafts "
-            f"need ({type(error).__name__}: {error}); it cannot be used as a target"
+            f"need ({type(error).__name__}: {error}); it cannot be a target"
         ) from error
 
 
@@ -62,5 +62,5 @@ def _compare(scored: Tensor, alone: Tensor, decoder: HFDecoder) -> None:
     if not bool(gap <= allowed):
         raise ValueError(
             f"model type '{decoder.model.config.model_type}' does not score a token tree as it "
-            f"scores its branches (logits differ by {float(gap):.2g}); it cannot be used as a target"
+            f"scores its branches (logits differ by {float(gap):.2g}); it cannot be a target"
         )

@@ -115,8 +115,8 @@ def _check_layers(config: Any) -> None:
     strange = set(layer_kinds(config)) - set(KINDS)
     if strange:
         raise ValueError(
-            f"model type '{config.model_type}' has {', '.join(sorted(strange))} layers, whose state "
-            f"cannot be rolled back to the accepted tokens; {supported()}"
+            f"model type '{config.model_type}' has {', '.join(sorted(strange))} layers, whose "
+            f"state cannot be rolled back to the accepted tokens; {supported()}"
         )
     if getattr(config, "num_kv_shared_layers", 0):
         raise ValueError(
@@ -132,8 +132,8 @@ def _check_text_class(kind: str, cls: type) -> None:
     positions = "position_ids" in inspect.signature(cls.forward).parameters  # type: ignore[attr-defined]
     if stateful:
         raise ValueError(
-            f"model type '{kind}' keeps a recurrent state that cannot be rolled back to the accepted "
-            f"tokens; {supported()}"
+            f"model type '{kind}' keeps a recurrent state that cannot be rolled back to the "
+            f"accepted tokens; {supported()}"
         )
     if not (backend and positions):
         raise ValueError(

@@ -11,7 +11,7 @@ from torch import Tensor
 from adapters.hf_vlm.decoder import HFDecoder
 from adapters.hf_vlm.prompts import Prompter
 from adapters.hf_vlm.support import FRAME_VIDEO, placeholder_ids
-from mmspec.token_target import Request, TokenTarget
+from mmspec.token_target import TokenTarget
 
 
 class HFTarget(TokenTarget):
@@ -84,10 +84,6 @@ class HFTarget(TokenTarget):
         # Generic tokenizers add token types that most models have no use for.
         takes = self.decoder.accepted | {"attention_mask"}
         return {key: value for key, value in encoded.items() if key in takes}
-
-    def request(self, inputs: dict[str, Any], **options: Any) -> Request:
-        """A request for ``inputs``; options are those of :class:`~mmspec.token_target.Request`."""
-        return Request(inputs, **options)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, special tokens left out."""

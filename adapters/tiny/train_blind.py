@@ -27,7 +27,7 @@ from .world.clips import clip_from_seed
 from .world.scene import scene_from_seed
 from .world.vocabulary import CLIP_PROMPTS, PICTURE_PROMPTS
 
-BLIND = Stage("blind", steps=1200, rate=3e-3, save_every=300, decay=0.7)
+BLIND = Stage("blind", steps=600, rate=3e-3, save_every=300, decay=0.7)
 ROWS = 64
 CLIP_SHARE = 0.25
 _FIRST_SEED = 30_000_000

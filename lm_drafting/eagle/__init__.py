@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 from lm_drafting.eagle.drafter import EagleDrafter
 from lm_drafting.eagle.head import EagleConfig, EagleHead
 from lm_drafting.eagle.loading import load, save
 from mmspec.catalog import BuildContext
+
+if TYPE_CHECKING:
+    from lm_drafting.targets import FeatureTarget
 
 __all__ = ["EagleConfig", "EagleDrafter", "EagleHead", "build", "load", "save"]
 
@@ -21,7 +26,8 @@ def build(context: BuildContext) -> EagleDrafter:
             "method 'eagle' needs a drafter trained for this target: pass its folder or Hub id, or "
             "train one with `mmspec train eagle`"
         )
+    target = cast("FeatureTarget", context.target)
     head = context.drafter
     if not isinstance(head, EagleHead):
-        head = load(head, context.target)
-    return EagleDrafter(head, context.target, **context.options)
+        head = load(head, target)
+    return EagleDrafter(head, target, **context.options)

@@ -79,6 +79,9 @@ def own_answers(
     return [_until(known[index], never) for index in range(len(samples))]
 
 
+_Row = tuple[Tensor, Tensor, Tensor, int]  # ids, hidden, embeds, start of the answer
+
+
 class Features:
     """Teacher-forced features of samples and answers, remembered while they fit a budget.
 
@@ -101,25 +104,27 @@ class Features:
         # Half the memory, and an error far below the drafter's. Samples that do not fit are rounded
         # too, so that a restart, which fills the memory in another order, changes nothing.
         self._dtype = torch.bfloat16 if cache_mb else made_dtype(target)
-        self._kept: dict[int, tuple[Tensor, Tensor, Tensor, int]] = {}
+        self._kept: dict[int, _Row] = {}
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The samples at ``indices``, right-padded."""
         missing = [index for index in dict.fromkeys(indices) if index not in self._kept]
         made = self._make(missing) if missing else {}
         rows = [self._kept[index] if index in self._kept else made[index] for index in indices]
-        ids, hidden, embeds, starts = zip(*rows, strict=True)
-        device = hidden[0].device
+        columns = [[row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]]
+        ids, hidden, embeds = (pad_sequence(column, batch_first=True) for column in columns)
+        starts = [row[3] for row in rows]
+        dtype = made_dtype(self._target)
         return Batch(
-            ids=pad_sequence(ids, batch_first=True),
-            hidden=pad_sequence(hidden, batch_first=True).to(made_dtype(self._target)),
-            embeds=pad_sequence(embeds, batch_first=True).to(made_dtype(self._target)),
-            starts=torch.tensor(starts, device=device),
-            lengths=torch.tensor([len(row) for row in ids], device=device),
+            ids=ids,
+            hidden=hidden.to(dtype),
+            embeds=embeds.to(dtype),
+            starts=torch.tensor(starts, device=ids.device),
+            lengths=torch.tensor([len(row[0]) for row in rows], device=ids.device),
             first=min(starts),
         )
 
-    def _make(self, indices: Sequence[int]) -> dict[int, tuple[Tensor, Tensor, Tensor, int]]:
+    def _make(self, indices: Sequence[int]) -> dict[int, _Row]:
         """One pass of the target over prompts and answers; keeps what the budget allows."""
         inputs = _prepare(self._target, [self._samples[index] for index in indices])
         inputs, starts = with_answers(inputs, [self._answers[index] for index in indices])
@@ -185,7 +190,9 @@ def _device(target: Any) -> torch.device:
 
 
 def _prepare(target: CaptioningTarget, samples: Sequence[Sample]) -> dict[str, Any]:
-    return target.prepare([sample.images for sample in samples], [sample.prompt for sample in samples])
+    return target.prepare(
+        [sample.images for sample in samples], [sample.prompt for sample in samples]
+    )
 
 
 def _until(ids: list[int], never: set[int]) -> list[int]:

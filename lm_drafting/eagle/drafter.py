@@ -27,10 +27,29 @@ class _Front:
     Attributes:
         base: Most real pairs of any row; scratch slots start here in every row.
         real: ``(batch,)`` real pairs of every row; None where all rows have ``base``.
+        slots: The cache.
     """
 
     base: int
     real: Tensor | None
+    slots: Slots
+
+
+@dataclass
+class _Memory:
+    """What is known of the running request.
+
+    Attributes:
+        notes: All real pairs.
+        slots: Keys and values of those that were run.
+        done: How many that are in every row.
+        cached: The same numbers on the device.
+    """
+
+    notes: Notes
+    slots: Slots
+    done: list[int]
+    cached: Tensor
 
 
 class EagleDrafter:
@@ -61,8 +80,8 @@ class EagleDrafter:
         theirs = (target.decoder.hidden_size, target.decoder.vocab_size)
         if ours != theirs:
             raise ValueError(
-                f"this EAGLE head was trained for hidden size {ours[0]} and vocabulary {ours[1]}, the "
-                f"target has {theirs[0]} and {theirs[1]}; use the drafter made for this target"
+                f"the EAGLE head was trained for hidden size {ours[0]} and vocabulary {ours[1]}, "
+                f"the target has {theirs[0]} and {theirs[1]}; use the drafter made for this target"
             )
         self.head = head.eval()
         self._target = target
@@ -72,18 +91,22 @@ class EagleDrafter:
 
     def reset(self) -> None:
         """Forget the request."""
-        self._notes: Notes | None = None
-        self._slots: Slots | None = None
-        self._done: list[int] = []
-        self._cached: Tensor | None = None
+        self._memory: _Memory | None = None
 
     def observe(
         self, state: State, draft: Draft, evidence: Evidence, verdict: Verdict, commit: Commit
     ) -> None:
         """Note the pairs of the round; the first round brings the prompt's along."""
-        if self._notes is None:
-            self._notes = Notes(state, self._target)
-        self._notes.append(state, draft, evidence, verdict, commit)
+        if self._memory is None:
+            config = self.head.config
+            shape = (state.batch, config.num_key_value_heads, config.head_dim)
+            self._memory = _Memory(
+                notes=Notes(state, self._target),
+                slots=Slots(shape, self.head.o_proj.weight),
+                done=[0] * state.batch,
+                cached=torch.zeros_like(state.lengths),
+            )
+        self._memory.notes.append(state, draft, evidence, verdict, commit)
 
     def draft(self, state: State, plan: Plan, noise: Noise) -> Draft:
         """A chain for plans of width 1 or without room for branches, else a dynamic tree.
@@ -102,12 +125,14 @@ class EagleDrafter:
         Returns:
             The front, and ``(batch, 1, hidden)`` the output after the last pair of every row.
         """
-        if self._notes is None:
+        memory = self._memory
+        if memory is None:
             raise ValueError("draft was called before the prefill was observed")
-        pairs, slots = self._notes.pairs, self._open(state, scratch)
+        pairs, slots, cached = memory.notes.pairs, memory.slots, memory.cached
+        slots.reserve(state.tokens.shape[1] + scratch)
         real = [length - 1 for length in state.host_lengths]
-        base, done = max(real), self._done
-        front = _Front(base, state.lengths - 1 if len(set(real)) > 1 else None)
+        base, done = max(real), memory.done
+        ragged = len(set(real)) > 1
         if len(set(done)) == 1:
             first, count = done[0], base - done[0]
             x = pairs[:, first:base]
@@ -115,29 +140,17 @@ class EagleDrafter:
             mask = causal(first, count, base, x) if first and count > 1 else None
             out = self.head(x, rope, slots.attend(first, base, mask, is_causal=first == 0))
         else:
+            ragged = True
             count = max(now - then for now, then in zip(real, done, strict=True))
-            places = self._cached.unsqueeze(1) + torch.arange(count, device=pairs.device)
+            places = cached.unsqueeze(1) + torch.arange(count, device=pairs.device)
             x = take_rows(pairs, places.clamp(max=pairs.shape[1] - 1))
             rope = self._rotary.at(places, pairs.shape[1], x)
-            mask = causal(self._cached, count, base, x)
-            out = self.head(x, rope, slots.attend(self._cached, base, mask))
+            out = self.head(x, rope, slots.attend(cached, base, causal(cached, count, base, x)))
         last = out[:, -1:]
-        if len(set(done)) > 1 or front.real is not None:
-            index = (state.lengths - 2 - self._cached).clamp(min=0)
-            last = take_rows(out, index.unsqueeze(1))
-        self._done, self._cached = real, state.lengths - 1
-        return front, last
-
-    def _open(self, state: State, scratch: int) -> Slots:
-        """The cache, with room for every committed token and the scratch of this draft."""
-        config = self.head.config
-        if self._slots is None or self._cached is None:
-            shape = (state.batch, config.num_key_value_heads, config.head_dim)
-            self._slots = Slots(shape, self.head.o_proj.weight)
-            self._done = [0] * state.batch
-            self._cached = torch.zeros_like(state.lengths)
-        self._slots.reserve(state.tokens.shape[1] + scratch)
-        return self._slots
+        if ragged:
+            last = take_rows(out, (state.lengths - 2 - cached).clamp(min=0).unsqueeze(1))
+        memory.done, memory.cached = real, state.lengths - 1
+        return _Front(base, state.lengths - 1 if len(set(real)) > 1 else None, slots), last
 
     def _chain(self, front: _Front, hidden: Tensor, plan: Plan) -> Draft:
         """The most likely token after each step."""
@@ -212,17 +225,19 @@ class EagleDrafter:
         else:
             positions = front.real.unsqueeze(1) + step
             rope = self._rotary.at(positions, front.base + step + 1, pairs)
-        attend = self._slots.attend(start, start + units.shape[1], mask)
+        attend = front.slots.attend(start, start + units.shape[1], mask)
         return self.head(pairs, rope, attend)
 
     def _prefix(self, front: _Front, nodes: int, scratch: int) -> Tensor | None:
-        """Mask ``(batch, 1, nodes, base + scratch)`` that hides slots between a row's end and base."""
+        """Mask ``(batch, 1, nodes, base + scratch)`` hiding slots between a row's end and base."""
         if front.real is None:
             return None
         slots = torch.arange(front.base + scratch, device=front.real.device)
         seen = (slots < front.real.unsqueeze(1)) | (slots >= front.base)
-        return barred(seen, self.head.o_proj.weight).view(-1, 1, 1, len(slots)).expand(
-            -1, -1, nodes, -1
+        return (
+            barred(seen, self.head.o_proj.weight)
+            .view(-1, 1, 1, len(slots))
+            .expand(-1, -1, nodes, -1)
         )
 
     def _logits(self, hidden: Tensor) -> Tensor:

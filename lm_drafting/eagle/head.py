@@ -107,20 +107,16 @@ class EagleHead(nn.Module):
         return x + self.down_proj(F.silu(gate) * up)
 
     def reset_parameters(self, generator: torch.Generator) -> None:
-        """Start values for training: ``fc`` passes the hidden state on, the layer adds nothing yet.
+        """Start values for training, drawn from ``generator``: every projection keeps its scale.
 
-        The next hidden state resembles the present one, so this start already predicts something.
+        Passing the hidden state on unchanged is a bad start: it repeats the token just seen.
         """
-        hidden = self.config.hidden_size
         with torch.no_grad():
             for name, weight in self.named_parameters():
                 if weight.dim() > 1:
                     weight.normal_(0.0, weight.shape[1] ** -0.5, generator=generator)
                 elif name.endswith("bias"):
                     weight.zero_()
-            self.fc.weight[:, hidden:].copy_(torch.eye(hidden))
-            self.o_proj.weight.zero_()
-            self.down_proj.weight.zero_()
 
 
 class Rotary:
@@ -142,7 +138,7 @@ class Rotary:
         return self._cos[start:end], self._sin[start:end]
 
     def at(self, positions: Tensor, longest: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Tables ``(batch, 1, n, head_dim)`` at ``positions`` ``(batch, n)``, all below ``longest``."""
+        """Tables ``(batch, 1, n, head_dim)`` at ``positions`` ``(batch, n)`` below ``longest``."""
         self._reach(longest, like)
         positions = positions.clamp(max=self._cos.shape[0] - 1)
         return self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)
@@ -159,7 +155,7 @@ class Rotary:
 
 
 def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary embedding of ``(batch, heads, n, head_dim)``; swapping halves is a roll by one half."""
+    """Rotary embedding of ``(batch, heads, n, head_dim)``; halves are swapped by a roll."""
     cos, sin = rope
     return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 

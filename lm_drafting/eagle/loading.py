@@ -148,7 +148,9 @@ def _folder(source: str | Path) -> Path:
     try:
         return Path(snapshot_download(str(source), allow_patterns=files))
     except Exception as error:
-        raise ValueError(f"no drafter folder '{source}', and fetching it failed: {error}") from error
+        raise ValueError(
+            f"no drafter folder '{source}', and fetching it failed: {error}"
+        ) from error
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What a drafter is trained on: its own rollout, several steps deep, against the target's features."""
+"""What a drafter is trained on: its own rollout, several steps deep, against the target."""
 
 from __future__ import annotations
 
@@ -130,9 +130,10 @@ def score(
         share = counted / counted.sum().clamp(min=1)
         regression = F.smooth_l1_loss(chosen.float(), wanted.float(), reduction="none").mean(-1)
         entropy = -(p * logs).sum(-1)
-        total = total + decay**step * (
-            share * (feature_weight * regression + logit_weight * entropy)
-        ).sum()
+        total = (
+            total
+            + decay**step * (share * (feature_weight * regression + logit_weight * entropy)).sum()
+        )
         hit = logs.argmax(-1) == text
         agreement.append((share * hit).sum())
         right.append(torch.zeros_like(kept).masked_scatter(kept, hit))

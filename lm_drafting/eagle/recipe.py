@@ -59,9 +59,9 @@ class Recipe:
     cache_features_mb: float = 1024
 
     def __post_init__(self) -> None:
-        least_one = ("steps", "batch", "accumulate", "depth", "held_out", "measure_every")
-        least_one += ("measure_depth", "save_every", "log_every", "max_new_tokens")
-        for name in least_one:
+        sizes = "steps batch accumulate depth held_out max_new_tokens"
+        turns = "measure_every measure_depth save_every log_every"
+        for name in f"{sizes} {turns}".split():
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.rate <= 0 or self.temperature < 0:

@@ -33,7 +33,9 @@ class Log:
     def rows(self) -> list[Row]:
         """All whole lines."""
         found = []
-        for line in self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else ():
+        for line in (
+            self._path.read_text(encoding="utf-8").splitlines() if self._path.exists() else ()
+        ):
             try:
                 found.append(json.loads(line))
             except ValueError:
@@ -58,7 +60,9 @@ def write_curve(rows: Sequence[Row], path: Path) -> None:
     panels[0].plot(steps, [row["loss"] for row in train])
     panels[0].set_title("loss")
     for depth in range(len(train[-1]["agreement"]) if train else 0):
-        panels[1].plot(steps, [row["agreement"][depth] for row in train], label=f"depth {depth + 1}")
+        panels[1].plot(
+            steps, [row["agreement"][depth] for row in train], label=f"depth {depth + 1}"
+        )
     panels[1].set_title("agreement with the target")
     panels[1].legend()
     lengths = [row["held_out"]["acceptance_length"] for row in held]
@@ -75,7 +79,7 @@ def write_card(
     """The model card, ``README.md``: target, data, scores, cost, recipe, licence."""
     held = [row["held_out"] for row in rows if "held_out" in row]
     seconds = max((row["seconds"] for row in rows if "seconds" in row), default=0.0)
-    scores = held[-1] if held else {"acceptance_length": float("nan"), "survival": [], "overlap": 0}
+    scores: Row = held[-1] if held else {"acceptance_length": 0.0, "survival": [], "overlap": 0.0}
     survival = ", ".join(f"{share:.2f}" for share in scores["survival"])
     options = "\n".join(f"| {key} | {value} |" for key, value in asdict(recipe).items())
     target = made_for["name"] or made_for["model_type"] or "its target"
@@ -87,15 +91,15 @@ tags: [speculative-decoding, eagle, drafter]
 # EAGLE drafter for {target}
 
 One decoder layer that predicts the target's next hidden states; the target checks every token, so
-its output does not change. It works with this target only: {made_for["model_type"] or "same model"},
-hidden size {made_for["hidden_size"]}, vocabulary {made_for["vocab_size"]},
-{made_for["layers"]}.
+its output does not change. It works with this target only:
+{made_for["model_type"] or "same model"}, hidden size {made_for["hidden_size"]}, vocabulary
+{made_for["vocab_size"]}, {made_for["layers"]}.
 
 ## Scores
 
 On {recipe.held_out} held-out samples, greedy chain of {recipe.measure_depth} tokens:
-**{scores["acceptance_length"]:.2f} tokens a target pass**, the target's own token included. Share of
-rounds in which at least 1, 2, ... drafted tokens stayed: {survival}.
+**{scores["acceptance_length"]:.2f} tokens a target pass**, the target's own token included.
+Share of rounds in which at least 1, 2, ... drafted tokens stayed: {survival}.
 Mean overlap of the two laws: {scores["overlap"]:.3f}.
 
 ![training curve](curve.png)
@@ -103,8 +107,8 @@ Mean overlap of the two laws: {scores["overlap"]:.3f}.
 ## Data
 
 {samples} samples{": " + data if data else ""}. The answers are the target's own
-({"greedy" if recipe.temperature == 0 else f"temperature {recipe.temperature}"}); `answers.jsonl` holds
-their token ids.
+({"greedy" if recipe.temperature == 0 else f"temperature {recipe.temperature}"});
+`answers.jsonl` holds their token ids.
 
 ## Cost
 

@@ -38,8 +38,8 @@ def grow(
         hidden: ``(batch, 1, hidden)`` the hidden state they came from.
         depth: Levels.
         width: Beam size, and offers a node.
-        expand: Maps step, tokens ``(batch, width)``, hidden states ``(batch, width, hidden)`` of their
-            parents and each node's place in the previous beam to log probabilities
+        expand: Maps step, tokens ``(batch, width)``, hidden states ``(batch, width, hidden)`` of
+            their parents and each node's place in the previous beam to log probabilities
             ``(batch, width, vocab)`` and hidden states after the nodes.
 
     Returns:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmspec import catalog
-from mmspec.commands.console import Console, UsageError
+from mmspec.commands.console import Console, UsageError, hush_libraries
 from mmspec.commands.values import add_machine, add_output, number, whole
 from mmspec.pipelines.options import MAX_BATCH, MAX_NEW_TOKENS, CaptionOptions
 
@@ -111,12 +111,16 @@ def run(args: argparse.Namespace) -> int:
     from mmspec.pipelines.result import Interrupted
 
     pipe = _load(args)
+    try:
+        pipe.check_prompt(args.prompt)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     printer = Printer(console, streaming=_streams(args))
     options = {name: getattr(args, name) for name in _OPTIONS}
     interrupted = False
     try:
         result: CaptionResult = pipe(
-            args.inputs,
+            args.inputs if len(args.inputs) > 1 else args.inputs[0],
             args.prompt,
             compare=args.compare,
             on_error="skip",
@@ -157,12 +161,10 @@ def _check(args: argparse.Namespace) -> None:
 
 def _load(args: argparse.Namespace) -> Any:
     import torch
-    import transformers
 
     from mmspec.pipelines import pipeline
 
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
+    hush_libraries()
     if args.threads:
         torch.set_num_threads(args.threads)
     return pipeline(

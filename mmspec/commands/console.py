@@ -70,6 +70,14 @@ def complain(text: str) -> None:
     sys.stderr.write(f"mmspec: error: {text}\n")
 
 
+def hush_libraries() -> None:
+    """Keep transformers' own bars and remarks away from our output."""
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+
+
 def aligned(rows: list[tuple[str, ...]]) -> list[str]:
     """Rows as lines with aligned columns."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import random
 import re
+import shutil
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 from mmspec import catalog
-from mmspec.commands.console import Console, UsageError
+from mmspec.commands.console import Console, UsageError, hush_libraries
 from mmspec.commands.values import add_machine, whole
 
 # Parts of the embedded set, in the order in which they depend on each other.
@@ -19,6 +20,15 @@ TINY_PARTS = {
     "captioner": "adapters.tiny.train_captioner:main",
     "draft-text": "adapters.tiny.train_blind:main",
 }
+# What is left of a finished training; answers, log and checkpoints stay behind.
+_FINISHED = ("config.json", "model.safetensors", "README.md")
+# The recipe of the embedded drafter: a wide layer for a narrow target, and as many own predictions
+# in a row as its trees are deep.
+TINY_EAGLE = (
+    *("--samples", "2400", "--held-out", "64", "--max-new-tokens", "112"),
+    *("--steps", "700", "--batch", "32", "--depth", "5", "--rate", "1.5e-3"),
+    *("--intermediate-size", "640"),
+)
 _WORLD_SEED = 30_000_000  # training pictures of the drafter; no other training reads these
 _WORLD_CLIPS = 5  # one sample in so many is a clip
 
@@ -32,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "parts",
         nargs="*",
         metavar="PART",
-        help=f"{', '.join(TINY_PARTS)} (default: all)",
+        help=f"{', '.join((*TINY_PARTS, 'eagle'))} (default: all)",
     )
     tiny.add_argument("--out", type=Path, help="folder of the models (default: the package's own)")
     tiny.add_argument("--work", type=Path, default=Path("runs"), help="checkpoints")
@@ -56,6 +66,12 @@ def _add_eagle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--samples", type=whole(2), default=3000, help="how many (%(default)s)")
     parser.add_argument("--prompt", action="append", help="what to ask; repeat for several")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    parser.add_argument(
+        "--intermediate-size",
+        type=whole(1),
+        metavar="N",
+        help="width of the drafter's feed-forward part (default: the target's)",
+    )
     group = parser.add_argument_group("recipe")
     about = attribute_docs(Recipe)
     for option in fields(Recipe):
@@ -81,21 +97,30 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _tiny(args: argparse.Namespace) -> int:
-    unknown = sorted(set(args.parts) - set(TINY_PARTS))
+    known = (*TINY_PARTS, "eagle")
+    unknown = sorted(set(args.parts) - set(known))
     if unknown:
-        raise UsageError(f"unknown part {', '.join(unknown)}; parts are {', '.join(TINY_PARTS)}")
-    for part in args.parts or TINY_PARTS:
+        raise UsageError(f"unknown part {', '.join(unknown)}; parts are {', '.join(known)}")
+    for part in args.parts or known:
         place = args.out / part if args.out else catalog.resolve("adapters.tiny:folder")(part)
-        words = ["--out", str(place), "--work", str(args.work / part)]
-        if args.threads:
-            words += ["--threads", str(args.threads)]
-        catalog.resolve(TINY_PARTS[part])(words)
+        work = args.work / part
+        words = ["--threads", str(args.threads)] if args.threads else []
+        if part == "eagle":
+            parser = argparse.ArgumentParser()
+            _add_eagle(parser)
+            model = str(args.out / "captioner") if args.out else "tiny"
+            _eagle(parser.parse_args([*words, *TINY_EAGLE, "--out", str(work), "--model", model]))
+            place.mkdir(parents=True, exist_ok=True)
+            for file in _FINISHED:
+                shutil.copy2(work / file, place / file)
+        else:
+            catalog.resolve(TINY_PARTS[part])([*words, "--out", str(place), "--work", str(work)])
     return 0
 
 
 def _eagle(args: argparse.Namespace) -> int:
     from lm_drafting.eagle.recipe import Recipe
-    from lm_drafting.eagle.training import train_eagle
+    from lm_drafting.eagle.training import shape_for, train_eagle
     from mmspec.pipelines import pipeline
 
     try:
@@ -103,6 +128,7 @@ def _eagle(args: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from None
     console = Console(args)
+    hush_libraries()
     pipe = pipeline(
         "caption",
         args.model,
@@ -115,11 +141,15 @@ def _eagle(args: argparse.Namespace) -> int:
         samples, about = world_samples(args.samples, args.prompt), "scenes and clips of the world"
     else:
         samples, about = folder_samples(args.data, args.samples, args.prompt), args.data.name
+    shape = shape_for(pipe.target)
+    if args.intermediate_size:
+        shape = replace(shape, intermediate_size=args.intermediate_size)
     train_eagle(
         pipe.target,
         samples,
         args.out,
         recipe,
+        config=shape,
         name=args.model,
         data=f"{len(samples)} answers of the target to {about}",
         progress=not args.quiet,
@@ -130,6 +160,8 @@ def _eagle(args: argparse.Namespace) -> int:
 
 def world_samples(count: int, prompts: Sequence[str] | None = None) -> list[Any]:
     """Pictures and clips of the embedded world with its own prompts, or with those given."""
+    from PIL import Image
+
     from lm_drafting.eagle.data import Sample
 
     picture = catalog.resolve("adapters.tiny.data:picture_example")
@@ -139,7 +171,7 @@ def world_samples(count: int, prompts: Sequence[str] | None = None) -> list[Any]
         seed = _WORLD_SEED + index
         made = clip(seed, 8) if index % _WORLD_CLIPS == _WORLD_CLIPS - 1 else picture(seed)
         asked = random.Random(seed).choice(list(prompts)) if prompts else made.prompt
-        samples.append(Sample(made.images, asked))
+        samples.append(Sample([Image.fromarray(image) for image in made.images], asked))
     return samples
 
 

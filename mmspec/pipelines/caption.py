@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -11,23 +10,16 @@ import torch
 from mmspec.catalog import Method
 from mmspec.engine import Engine
 from mmspec.media import Clip, Picture
-from mmspec.noise import seeds_from
 from mmspec.pipelines import default_prompt
-from mmspec.pipelines.inputs import Source, list_sources, open_source, thumbnails
+from mmspec.pipelines.inputs import list_sources
 from mmspec.pipelines.options import CaptionOptions
-from mmspec.pipelines.result import Baseline, Caption, CaptionResult, Interrupted
-from mmspec.pipelines.streams import Streams
+from mmspec.pipelines.result import Baseline, CaptionResult, Interrupted
+from mmspec.pipelines.run import Run
 from mmspec.sampling import Sampling
 from mmspec.token_target import Request
 from mmspec.trace import Trace
 
-logger = logging.getLogger(__name__)
-
-# What reading, preparing or generating one input may fail with, without the run being broken.
-INPUT_ERRORS = (ValueError, OSError, FloatingPointError, torch.OutOfMemoryError)
 WARM_UP_TOKENS = 32
-
-Ready = tuple[int, Caption, Picture | Clip]
 
 
 class CaptionPipeline:
@@ -71,9 +63,10 @@ class CaptionPipeline:
         """
         chosen = CaptionOptions.of(options)
         sampling = chosen.sampling(self.target.stop_ids)
+        self.check_prompt(prompt)
         sources, single = list_sources(inputs, chosen.on_error)
         result = self._empty_result(single, compare)
-        run = _Run(self, chosen, sampling, prompt, result, len(sources))
+        run = Run(self, chosen, sampling, prompt, result, len(sources))
         try:
             run.all(sources)
         except KeyboardInterrupt:
@@ -87,6 +80,15 @@ class CaptionPipeline:
         first alternates from batch to batch.
         """
         return self(inputs, prompt, compare=True, **options)
+
+    def check_prompt(self, prompt: str | None) -> None:
+        """Refuse a prompt the target cannot take, before any input is read.
+
+        Raises:
+            ValueError: It contains a placeholder token.
+        """
+        if prompt is not None:
+            self.target.prepare([[]], [prompt])
 
     def prepare(self, media: Sequence[Picture | Clip], prompt: str | None) -> dict[str, Any]:
         """The target's tensors for a batch; a model without video input sees frames as pictures."""
@@ -127,14 +129,14 @@ class CaptionPipeline:
             plain, _ = self._plain.generate(request, baseline, seeds=seeds)
         return ours, plain
 
-    def declined(self) -> str:
+    def declined(self, trace: Trace) -> str:
         """A note if the pacer prefers plain decoding right now."""
-        pacer: Any = self.engine.pacer
-        if not getattr(pacer, "declined", False):
+        if not getattr(self.engine.pacer, "declined", False):
             return ""
+        plain = sum(not r.drafted for r in trace.rounds if "prefill" not in r.seconds)
         return (
-            f"speculation declined: predicted speed-up of {self.method.name} on this machine is "
-            f"{pacer.predicted_speedup():.2f}x, so most rounds were decoded plainly"
+            f"speculation declined in {plain} of {trace.decoding_rounds} rounds: by the costs "
+            f"measured during this run {self.method.name} does not beat plain decoding here"
         )
 
     def _empty_result(self, single: bool, compare: bool) -> CaptionResult:
@@ -155,137 +157,3 @@ class CaptionPipeline:
             single=single,
             baseline=Baseline(Trace(), None) if compare else None,
         )
-
-
-class _Run:
-    """One call of the pipeline: reads, batches, generates and fills the result."""
-
-    def __init__(
-        self,
-        pipe: CaptionPipeline,
-        options: CaptionOptions,
-        sampling: Sampling,
-        prompt: str | None,
-        result: CaptionResult,
-        count: int,
-    ) -> None:
-        self.pipe, self.options, self.sampling = pipe, options, sampling
-        self.prompt, self.result = prompt, result
-        self.seeds = _seeds(options, count)
-        self.streams = Streams(options, pipe.target.decode, count)
-        self.batches = 0
-
-    def all(self, sources: list[Source]) -> None:
-        """Every input, in batches."""
-        size = self.options.batch_size
-        bar = _bar(len(sources), self.options.progress)
-        try:
-            for start in range(0, len(sources), size):
-                ready = list(self._read(sources[start : start + size], start))
-                if ready:
-                    self._caption(ready)
-                bar.set_postfix_str(_rate(self.result.trace), refresh=False)
-                bar.update(min(size, len(sources) - start))
-        finally:
-            bar.close()
-
-    def finish(self) -> CaptionResult:
-        """The result, complete with what is only known at the end."""
-        note = self.pipe.declined()
-        if note and note not in self.result.notes:
-            self.result.notes.append(note)
-        done = [output for output in self.result.outputs if output.baseline_ids is not None]
-        if self.result.baseline is not None and done and self.sampling.greedy:
-            same = all(output.ids == output.baseline_ids for output in done)
-            self.result.baseline.identical = same
-            if not same and self.result.setting["dtype"] != "float32":
-                self.result.notes.append(
-                    "texts differ: below float32 scoring several tokens at once can flip a near tie"
-                )
-        return self.result
-
-    def _read(self, sources: list[Source], start: int) -> Iterator[Ready]:
-        for index, source in enumerate(sources, start):
-            output = Caption(source.name, seed=self.seeds[index])
-            self.result.outputs.append(output)
-            try:
-                media = open_source(source, self.options.frames, self.options.limits)
-            except INPUT_ERRORS as error:
-                self._fail([output], error)
-                continue
-            output.note = media.note
-            if self.options.thumbnails:
-                output.thumbnails = thumbnails(media)
-            yield index, output, media
-
-    def _caption(self, ready: list[Ready]) -> None:
-        """One batch; where it fails and errors are skipped, its inputs one by one."""
-        try:
-            self._generate(ready)
-        except INPUT_ERRORS as error:
-            if len(ready) == 1 or self.options.on_error == "raise":
-                self._fail([output for _, output, _ in ready], error)
-                return
-            for one in ready:
-                self._caption([one])
-
-    def _generate(self, ready: list[Ready]) -> None:
-        outputs = [output for _, output, _ in ready]
-        seeds = [output.seed for output in outputs]
-        trace, baseline = self.result.trace, self.result.baseline
-        with torch.inference_mode():
-            inputs = self.pipe.prepare([media for _, _, media in ready], self.prompt)
-            self._check_length(inputs)
-            if baseline is not None:
-                self.pipe.warm_up(inputs, self.sampling, seeds)
-            first = len(trace.units)
-            indices = [index for index, _, _ in ready]
-            watch = self.streams.watch(trace, first, indices)
-            traces = (trace, baseline.trace if baseline is not None else None)
-            ours, plain = self.pipe.generate(
-                inputs, self.sampling, seeds, traces, watch, self.batches % 2 == 0
-            )
-        self.batches += 1
-        for place, (output, ids) in enumerate(zip(outputs, ours, strict=True)):
-            output.ids, output.row = ids, first + place
-            output.text = self.pipe.target.decode(ids)
-            output.baseline_ids = plain[place] if plain is not None else None
-        self.streams.end(indices)
-
-    def _check_length(self, inputs: dict[str, Any]) -> None:
-        """Refuse what the model's position table cannot hold, before the cache is allocated."""
-        config = getattr(getattr(self.pipe.target, "model", None), "config", None)
-        text = config.get_text_config() if config is not None else None
-        limit = getattr(text, "max_position_embeddings", None)
-        length = int(inputs["input_ids"].shape[1])
-        if limit and length + self.sampling.max_new_tokens > limit:
-            raise ValueError(
-                f"the prompt has {length} tokens and max_new_tokens asks for "
-                f"{self.sampling.max_new_tokens} more, but the model holds {limit}; "
-                "lower max_new_tokens, take fewer frames or shorten the prompt"
-            )
-
-    def _fail(self, outputs: list[Caption], error: BaseException) -> None:
-        if self.options.on_error == "raise":
-            raise error
-        for output in outputs:
-            output.error = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            logger.warning("%s", output.error)
-
-
-def _seeds(options: CaptionOptions, count: int) -> list[int]:
-    """One seed an input, so that results depend neither on the batch size nor on failures."""
-    if options.seed is not None:
-        return [options.seed + index for index in range(count)]
-    return seeds_from(options.generator, count)
-
-
-def _bar(total: int, shown: bool) -> Any:
-    from tqdm.auto import tqdm
-
-    return tqdm(total=total, unit="input", disable=not shown or total < 2, leave=False)
-
-
-def _rate(trace: Trace) -> str:
-    metrics = trace.metrics
-    return f"{metrics.tokens_per_second:.0f} tok/s, tau {metrics.acceptance_length:.2f}"

@@ -14,8 +14,8 @@ class Exact:
     """Lossless verification of any draft; the default rule everywhere.
 
     Deterministic and empty drafts, and every draft of a greedy target, go to :class:`Match`; drafts
-    that were sampled from recorded laws go to rejection, which accepts more: ``sum min(p, q)`` instead of
-    ``E_q[p(x)]``.
+    that were sampled from recorded laws go to rejection, which accepts more: ``sum min(p, q)``
+    instead of ``E_q[p(x)]``.
     """
 
     certificate = Certificate(

@@ -1,10 +1,10 @@
-"""Tiny random models of every supported family, and inputs made by hand: no downloads, no processors."""
+"""Tiny random models of every supported family, and inputs made by hand: no downloads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import torch
@@ -295,10 +295,20 @@ FAMILIES = [
         token_types="token_type_ids",
     ),
 ]
-BY_NAME = {family.name: family for family in FAMILIES}
+# Accepted by their build alone, after a probe.
+OTHERS = [
+    Family("cohere2", _causal(hf.Cohere2Config, sliding_window=9, logit_scale=0.5)),
+    Family("gpt_neox", _causal(hf.GPTNeoXConfig)),
+    Family("granite", _causal(hf.GraniteConfig, logits_scaling=2.0)),
+    Family("mixtral", _causal(hf.MixtralConfig, sliding_window=9, num_local_experts=3)),
+    Family("olmo3", _causal(hf.Olmo3Config, sliding_window=9)),
+    Family("smollm3", _causal(hf.SmolLM3Config)),
+    Family("starcoder2", _causal(hf.Starcoder2Config, sliding_window=9)),
+]
+BY_NAME = {family.name: family for family in [*FAMILIES, *OTHERS]}
 
 
-@lru_cache(maxsize=None)
+@cache
 def model_of(name: str) -> Any:
     """The model of a family, built once a process."""
     return BY_NAME[name].build()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 from transformers import logging as hf_logging
 
@@ -14,12 +14,12 @@ NEW = 22  # tokens every reference has
 hf_logging.set_verbosity_error()
 
 
-@lru_cache(maxsize=None)
+@cache
 def target_of(name: str) -> HFTarget:
     return HFTarget(model_of(name))
 
 
-@lru_cache(maxsize=None)
+@cache
 def reference(name: str, kind: str) -> tuple[list[Row], list[list[int]]]:
     """Three ragged prompts, and what ``generate`` adds to each when run alone."""
     rows = rows_of(BY_NAME[name], kind, 3)

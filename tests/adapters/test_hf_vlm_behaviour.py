@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from adapters.hf_vlm import HFTarget
 from mmspec.sampling import Sampling
 from mmspec.token_target import Request
-from tests.adapters.families import BY_NAME, batch_of
+from tests.adapters.families import BY_NAME, Row, batch_of
 from tests.adapters.references import NEW, reference, target_of
 from tests.drafters import DRAFTERS, Failing, Recipe
 
@@ -112,3 +113,24 @@ def test_requests_leave_no_rotary_state_on_the_model() -> None:
     assert target.model.model.rope_deltas is None
     request = Request(batch_of(BY_NAME["qwen2_5_vl"], rows), Sampling(max_new_tokens=NEW))
     assert DRAFTERS["none"].engine(target, expected).generate(replace(request))[0] == expected
+
+
+@torch.inference_mode()
+def test_in_bf16_only_near_ties_may_part_from_generate() -> None:
+    model = BY_NAME["llava"].build().to(torch.bfloat16)
+    target, family = HFTarget(model), BY_NAME["llava"]
+    rows, fp32 = reference("llava", "image")
+    for row, known in zip(rows, fp32, strict=True):
+        inputs = batch_of(family, [row])
+        pixels = {"pixel_values": inputs["pixel_values"].bfloat16()}
+        plain = model.generate(
+            **{**inputs, **pixels}, max_new_tokens=NEW, do_sample=False, eos_token_id=None
+        )[0, len(row.ids) :].tolist()
+        engine = DRAFTERS["bush"].engine(target, [known])
+        got = engine.generate(Request(inputs, Sampling(max_new_tokens=NEW)))[0][0]
+        part = next((i for i in range(NEW) if plain[i] != got[i]), None)
+        if part is not None:
+            longer = batch_of(family, [Row(row.ids + plain[:part], row.vision)])
+            logits = model(**{**longer, **pixels}).logits[0, -1].float()
+            gap = logits[plain[part]] - logits[got[part]]
+            assert gap.abs() < 0.05 * logits.std(), f"parted at {part} over a gap of {gap}"

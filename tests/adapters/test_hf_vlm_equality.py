@@ -6,7 +6,7 @@ import pytest
 
 from mmspec.sampling import Sampling
 from mmspec.token_target import Request
-from tests.adapters.families import BY_NAME, FAMILIES, batch_of, rows_of
+from tests.adapters.families import BY_NAME, FAMILIES, OTHERS, batch_of, rows_of
 from tests.adapters.references import NEW, alone, reference, target_of
 from tests.drafters import DRAFTERS
 
@@ -35,6 +35,15 @@ def test_rows_with_and_without_pictures_share_a_batch(name: str, drafter: str) -
     engine = DRAFTERS[drafter].engine(target_of(name), expected)
     got, _ = engine.generate(Request(batch_of(family, rows), Sampling(max_new_tokens=NEW)))
     assert got == expected
+
+
+@pytest.mark.parametrize("drafter", ["none", "flaky", "bush"])
+@pytest.mark.parametrize("name", [family.name for family in OTHERS])
+def test_text_models_of_the_same_build_equal_generate(name: str, drafter: str) -> None:
+    rows, expected = reference(name, "text")
+    engine = DRAFTERS[drafter].engine(target_of(name), expected)
+    inputs = batch_of(BY_NAME[name], rows)
+    assert engine.generate(Request(inputs, Sampling(max_new_tokens=NEW)))[0] == expected
 
 
 @pytest.mark.parametrize("name", BY_NAME)

@@ -39,7 +39,7 @@ def test_rows_point_to_what_exists(row: catalog.Method) -> None:
 def test_unknown_method_names_the_known_and_the_nearest() -> None:
     with pytest.raises(ValueError, match=r"did you mean 'eagle'.*prompt-lookup"):
         catalog.get("eagel")
-    with pytest.raises(ValueError, match="has no option max_gram; it knows .*max_ngram"):
+    with pytest.raises(ValueError, match=r"has no option max_gram; it knows .*max_ngram"):
         catalog.get("prompt-lookup").check_options({"max_gram": 1})
 
 

@@ -160,7 +160,7 @@ BIASED = {
 
 @pytest.mark.parametrize("case", BIASED.values(), ids=BIASED)
 def test_seeded_runs_of_biased_twins_are_caught(case: tuple[Any, Any, Plan]) -> None:
-    assert seeded_p_value(*case, rows=6000) < 1e-6
+    assert seeded_p_value(*case, rows=3000) < 1e-6
 
 
 def test_greedy_trees_equal_greedy_plain_decoding() -> None:

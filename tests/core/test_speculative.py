@@ -174,7 +174,6 @@ class Never(StoppingCriteria):
         ({"guidance_scale": 2.0}, "UnbatchedClassifierFreeGuidanceLogitsProcessor"),
         ({"do_sample": True, "typical_p": 0.5}, "TypicalLogitsWarper"),
         ({"stopping_criteria": [Never()]}, "stopping criterion Never"),
-        ({"cache_implementation": "offloaded"}, "offloaded"),
         ({"prefix_allowed_tokens_fn": lambda row, ids: [5]}, "PrefixConstrained"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -26,7 +26,7 @@ def make_head(seed: int = 0, noise: float = 0.3, **options: Any) -> EagleHead:
 
 
 def real_pairs(target: ToyTarget, inputs: dict[str, Any], tokens: list[int]) -> Tensor:
-    """``(1, length - 1, 2 * hidden)`` pairs of one committed row, from a single pass of the target."""
+    """``(1, length - 1, 2 * hidden)`` pairs of one committed row, from one pass of the target."""
     inputs = {**inputs, "input_ids": torch.tensor([tokens])}
     inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
     filled = target.decoder.prefill(inputs, 1, True)
@@ -52,7 +52,9 @@ class SlowTree:
 
     def __init__(self, head: EagleHead, target: ToyTarget, pairs: Tensor) -> None:
         self.head, self.target = head, target
-        self.known: dict[Path, tuple[Tensor, Tensor]] = {(): (pairs, run_head(head, pairs)[0][:, -1:])}
+        self.known: dict[Path, tuple[Tensor, Tensor]] = {
+            (): (pairs, run_head(head, pairs)[0][:, -1:])
+        }
 
     def logs(self, path: Path) -> Tensor:
         """Log law of the token after a branch."""

@@ -78,8 +78,8 @@ def test_own_cache_equals_a_fresh_run_after_any_history(
 
     def look(state: Any, draft: Any) -> None:
         nonlocal checked
-        own = drafter._own
-        assert own is not None
+        assert drafter._memory is not None
+        own = drafter._memory.own
         for row, length in enumerate(state.host_lengths):
             if state.finished[row]:
                 continue
@@ -108,8 +108,8 @@ def test_text_only_drafter_reads_the_prompt_without_pictures(target: ToyTarget) 
     seen: list[list[list[int]]] = []
 
     def look(state: Any, draft: Any) -> None:
-        own = drafter._own
-        assert own is not None
+        assert drafter._memory is not None
+        own = drafter._memory.own
         seen.append([row[:n].tolist() for row, n in zip(own.tokens, own.lengths - 3, strict=True)])
         for row, n in enumerate(state.host_lengths):
             words = [token for token in state.tokens[row, :n].tolist() if token != 49]

@@ -1,4 +1,4 @@
-"""Chains and dynamic trees: equality with plain decoding, with slow references, under any history."""
+"""Chains and dynamic trees: equal to plain decoding and to slow references."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def target() -> ToyTarget:
 def with_pictures(target: ToyTarget, rows: int, **options: Any) -> Request:
     """Prompts with 0, 1 and 2 pictures each."""
     generator = torch.Generator().manual_seed(4)
-    shown = [[torch.randn(3, HIDDEN, generator=generator) * 0.02] * (row % 3) for row in range(rows)]
+    shown = [
+        [torch.randn(3, HIDDEN, generator=generator) * 0.02] * (row % 3) for row in range(rows)
+    ]
     texts = ["abc", "hello there", "x", "four"][:rows]
     return Request(target.prepare(shown, texts), Sampling(**options))
 
@@ -44,9 +46,7 @@ def test_output_is_the_targets(
     target: ToyTarget, plans: list[Plan], lengths: list[int], temperature: float
 ) -> None:
     """A deterministic draft leaves even sampled output as it is, token for token."""
-    asked = request(
-        prompts(lengths), max_new_tokens=30, temperature=temperature, stop_ids=(7, 13)
-    )
+    asked = request(prompts(lengths), max_new_tokens=30, temperature=temperature, stop_ids=(7, 13))
     seeds = list(range(len(lengths)))
     drafter = EagleDrafter(make_head(noise=0.02), target)
     got, _ = run(target, drafter, asked, *plans, seeds=seeds)
@@ -81,7 +81,7 @@ def test_a_head_that_knows_the_target_is_accepted_throughout(plan: Plan) -> None
 def test_cache_and_tree_equal_slow_references(
     target: ToyTarget, plans: list[Plan], rows: int
 ) -> None:
-    """After any history: cached rows are those of one pass over real pairs, trees those of the book."""
+    """After any history: the cache holds real pairs alone, trees are the book's."""
     head = make_head()
     drafter = EagleDrafter(head, target)
     asked = with_pictures(target, rows, max_new_tokens=16)
@@ -92,8 +92,8 @@ def test_cache_and_tree_equal_slow_references(
             turn[0] += 1
         turn[0] += 1
         plan = plans[turn[0] % len(plans)]
-        slots = drafter._slots
-        assert slots is not None
+        assert drafter._memory is not None
+        slots = drafter._memory.slots
         for row, length in enumerate(state.host_lengths):
             if state.finished[row]:
                 continue
@@ -126,15 +126,15 @@ def pictures_of(asked: Request, row: int) -> dict[str, Any]:
 
 
 def test_pictures_reach_the_drafter(target: ToyTarget) -> None:
-    """Another picture, other first pairs: the projected feature is read, not the placeholder's row."""
+    """Another picture, other first pairs: the projected features are read."""
     drafts = []
     for sign in (1.0, -1.0):
         shown = [[sign * torch.ones(3, HIDDEN)]]
         asked = Request(target.prepare(shown, ["a"]), Sampling(max_new_tokens=4))
         drafter = EagleDrafter(make_head(), target)
         run(target, drafter, asked, Plan(2))
-        assert drafter._notes is not None
-        drafts.append(drafter._notes.pairs[0, :3, :HIDDEN])
+        assert drafter._memory is not None
+        drafts.append(drafter._memory.notes.pairs[0, :3, :HIDDEN])
     assert torch.allclose(drafts[0][:2], torch.ones(2, HIDDEN))
     assert torch.allclose(drafts[1][:2], -torch.ones(2, HIDDEN))
 
@@ -184,7 +184,10 @@ def test_numbers_that_are_not_finite_are_reported(target: ToyTarget) -> None:
 
 def test_requests_do_not_leak_into_one_another(target: ToyTarget) -> None:
     drafter = EagleDrafter(make_head(noise=0.02), target)
-    first, second = request(prompts([9]), max_new_tokens=20), request(prompts([4, 6]), max_new_tokens=20)
+    first, second = (
+        request(prompts([9]), max_new_tokens=20),
+        request(prompts([4, 6]), max_new_tokens=20),
+    )
     alone, _ = run(target, EagleDrafter(make_head(noise=0.02), target), second, Plan(3, 3, 8))
     run(target, drafter, first, Plan(4))
     got, _ = run(target, drafter, second, Plan(3, 3, 8))

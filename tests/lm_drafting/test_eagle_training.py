@@ -95,7 +95,7 @@ def test_measured_rounds_are_those_of_the_engine(target: ToyTarget) -> None:
 
 
 def test_losses_at_their_oracles(target: ToyTarget) -> None:
-    """A head that returns the target's own hidden states has no regression loss and entropy H(p)."""
+    """A head that returns the target's own hidden states: no regression loss, entropy H(p)."""
     features, _ = features_of(target, make_samples(4))
     batch = features.batch(range(4))
 
@@ -114,7 +114,9 @@ def test_losses_at_their_oracles(target: ToyTarget) -> None:
     p = target.head(batch.hidden[:, 1:][kept]).softmax(-1)
     entropy = -(p * p.clamp(min=1e-30).log()).sum(-1)
     late = batch.supervised(1)[kept]
-    assert float(scores.loss) == pytest.approx(float(entropy.mean() + entropy[late].mean()), rel=1e-4)
+    assert float(scores.loss) == pytest.approx(
+        float(entropy.mean() + entropy[late].mean()), rel=1e-4
+    )
     assert float(scores.overlap) == pytest.approx(1.0, abs=1e-5)
     assert scores.agreement.tolist() == pytest.approx([1.0, 1.0])
 
@@ -150,7 +152,9 @@ def test_answers_go_behind_prompts_of_either_padding_side() -> None:
     assert longer["pixel_values"] is not None
 
 
-def test_answers_are_made_once_and_survive_an_interruption(target: ToyTarget, tmp_path: Path) -> None:
+def test_answers_are_made_once_and_survive_an_interruption(
+    target: ToyTarget, tmp_path: Path
+) -> None:
     samples, store = make_samples(6), tmp_path / "answers.jsonl"
     sampling = Sampling(max_new_tokens=8, temperature=1.0)
     first = own_answers(target, samples, store, sampling, batch=2, progress=False)
@@ -193,7 +197,7 @@ def test_training_learns_and_leaves_everything_behind(target: ToyTarget, tmp_pat
     assert all(weight.grad is None for weight in target.model.parameters())
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Stands in for a kill."""
 
 
@@ -208,11 +212,11 @@ def test_a_killed_run_goes_on_on_the_same_curve(
 
     def dies(self: Trainer, number: int) -> Any:
         if number == 27:
-            raise Killed
+            raise KilledError
         return step(self, number)
 
     monkeypatch.setattr(Trainer, "_step", dies)
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         train_eagle(target, samples, tmp_path / "killed", recipe, progress=False)
     monkeypatch.setattr(Trainer, "_step", step)
     resumed = train_eagle(target, samples, tmp_path / "killed", recipe, progress=False)

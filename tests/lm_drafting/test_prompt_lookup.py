@@ -33,9 +33,7 @@ def proposals(rows: list[list[int]], length: int, drafter: PromptLookup) -> list
     )
     draft = drafter.draft(state, Plan(length), Noise([0] * len(rows)))
     assert draft.valid is not None
-    return [
-        units[kept].tolist() for units, kept in zip(draft.units, draft.valid, strict=True)
-    ]
+    return [units[kept].tolist() for units, kept in zip(draft.units, draft.valid, strict=True)]
 
 
 @pytest.mark.parametrize(

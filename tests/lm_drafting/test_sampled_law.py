@@ -46,7 +46,9 @@ def p_value(counts: Counter[tuple[int, ...]], law: dict[tuple[int, ...], float])
     return float(torch.special.gammaincc(half, statistic / 2))
 
 
-def drawn(kind: type[DraftModel], plan: Plan, options: dict[str, float]) -> Counter[tuple[int, ...]]:
+def drawn(
+    kind: type[DraftModel], plan: Plan, options: dict[str, float]
+) -> Counter[tuple[int, ...]]:
     target = TokenTarget(MarkovDecoder(TARGET))
     drafter = kind(TokenTarget(MarkovDecoder(DRAFTER)), target)
     asked = request([[0]] * DRAWS, max_new_tokens=LENGTH + 1, temperature=1.0, **options)

@@ -69,7 +69,9 @@ class ToyTarget(TokenTarget):
     model_type = "toy"
     image_token_ids = (PICTURE,)
 
-    def __init__(self, seed: int = 0, layers: int = 3, sharp: float = 20.0, vocab: int = VOCAB) -> None:
+    def __init__(
+        self, seed: int = 0, layers: int = 3, sharp: float = 20.0, vocab: int = VOCAB
+    ) -> None:
         state = torch.random.get_rng_state()
         torch.manual_seed(seed)
         config = LlamaConfig(
@@ -126,7 +128,9 @@ def prompts(lengths: Sequence[int], seed: int = 0, vocab: int = VOCAB - 1) -> li
     return [torch.randint(3, vocab, (n,), generator=generator).tolist() for n in lengths]
 
 
-def plain(target: TokenTarget, asked: Request, seeds: Sequence[int] | None = None) -> list[list[int]]:
+def plain(
+    target: TokenTarget, asked: Request, seeds: Sequence[int] | None = None
+) -> list[list[int]]:
     return Engine(target).generate(asked, seeds=seeds)[0]
 
 
@@ -164,7 +168,11 @@ class Spy:
 
 
 def run(
-    target: TokenTarget, drafter: Any, asked: Request, *plans: Plan, seeds: Sequence[int] | None = None
+    target: TokenTarget,
+    drafter: Any,
+    asked: Request,
+    *plans: Plan,
+    seeds: Sequence[int] | None = None,
 ) -> tuple[list[list[int]], Trace]:
     """Generate with a drafter; any failure of it fails the test."""
     room = max(plan.nodes for plan in plans)

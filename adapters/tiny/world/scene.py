@@ -82,5 +82,5 @@ def scene_from_seed(seed: int, *, held_out: bool = False) -> Scene:
 
 
 def long_caption_scenes(count: int) -> list[Scene]:
-    """Held-out scenes of three, four and five things in turn; their captions have 40 words or more."""
+    """Held-out scenes of three to five things in turn, whose captions have 40 words or more."""
     return [sample_scene(random.Random(HELD_OUT + seed), 3 + seed % 3) for seed in range(count)]

@@ -15,11 +15,13 @@ from adapters.tiny.data import clip_example, collate, encode, picture_example, p
 from adapters.tiny.evaluate import conversation, summarise
 from adapters.tiny.export import export_captioner
 from adapters.tiny.model import EOS, build_captioner, build_tokenizer
+from adapters.tiny.motion import MotionReader, motion_labels
 from adapters.tiny.run import Stage, train
 from adapters.tiny.tower import PatchReader, tower_batch, tower_loss
 from adapters.tiny.world.captions import caption, clip_caption
 from adapters.tiny.world.clips import clip_from_seed
 from adapters.tiny.world.scene import scene_from_seed
+from adapters.tiny.world.vocabulary import MOTIONS
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,22 @@ def test_tower_reader_has_a_loss_for_every_head() -> None:
     loss = tower_loss(reader(pixels), labels)
     assert loss.isfinite()
     assert set(labels) == {"shape", "colour", "size", "texture", "background"}
+
+
+def test_motion_labels_follow_the_things() -> None:
+    clip = next(c for c in map(clip_from_seed, range(100)) if c.motions == ("right",))
+    labels = motion_labels(clip, 4).reshape(4, 6, 6)
+    assert (labels[0] == -100).all()
+    thing = clip.scene.things[0]
+    last = (labels[3] == MOTIONS.index("right")).nonzero()
+    assert set(last[0]) == {2 * thing.row, 2 * thing.row + 1}
+    end = clip.end_cell(0) % 3
+    assert set(last[1]) == {2 * end, 2 * end + 1}
+    torch.manual_seed(0)
+    reader = MotionReader(build_captioner())
+    batch = collate([clip_example(1, 3)])
+    motions = torch.from_numpy(motion_labels(clip_from_seed(1), 3))
+    assert reader(batch, motions) > reader(batch, None)
 
 
 def test_a_resumed_run_follows_the_same_curve(tmp_path: Path) -> None:
