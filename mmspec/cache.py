@@ -1,8 +1,8 @@
 """A ragged static key/value cache that unmodified transformers models write into.
 
-One buffer holds all layers, ``(layers, 2, batch, heads, capacity, head_dim)``. Every row has a length
-of its own; a forward pass writes its keys and values into slots chosen beforehand, rejected slots
-are simply overwritten later, and committing a tree path is one gather for all layers.
+One buffer holds all layers, ``(layers, 2, batch, heads, capacity, head_dim)``. Every row has a
+length of its own; a forward pass writes its keys and values into slots chosen beforehand, rejected
+slots are simply overwritten later, and committing a tree path is one gather for all layers.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class RaggedCache(Cache):
         Args:
             start: First slot: one number for all rows, or ``(batch,)`` when rows differ.
             count: Slots a row.
-            longest: Upper bound, known on the host, of ``start + count`` over the rows: the width of
-                the view that attention sees.
+            longest: Upper bound, known on the host, of ``start + count`` over the rows: the width
+                of the view that attention sees.
 
         Raises:
             ValueError: The slots do not fit the capacity.
@@ -132,7 +132,7 @@ class RaggedCache(Cache):
         self._aim(self._buffer)
 
     def _aim(self, buffer: Tensor) -> None:
-        """Cut the write and read views of all layers at once; doing it a layer at a time is slow."""
+        """Cut the views of all layers at once; doing it a layer at a time is slow."""
         flat = buffer.flatten(0, 1)
         self._read = flat[..., : self._view, :].unbind(0)
         if isinstance(self._slots, tuple):

@@ -1,7 +1,7 @@
 """The mathematics of laws: tensors in, tensors out. No model, no device choice, no state.
 
-``p`` is the target's law and ``q`` the law a drafted unit was drawn from. A *uniform* is a number in
-``[0, 1)`` supplied by the caller, so every function here is deterministic.
+``p`` is the target's law and ``q`` the law a drafted unit was drawn from. A *uniform* is a number
+in ``[0, 1)`` supplied by the caller, so every function here is deterministic.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class OneHot:
 
 @dataclass(frozen=True)
 class Categorical:
-    """A distribution over a vocabulary for each node: ``probs`` is ``(batch, rows, vocab)``, fp32."""
+    """A distribution over a vocabulary a node: ``probs`` is ``(batch, rows, vocab)``, float32."""
 
     probs: Tensor
 

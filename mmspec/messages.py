@@ -113,14 +113,12 @@ class Evidence:
         hidden: ``(batch, nodes + 1, hidden)`` last hidden states (after the final norm), kept when
             a drafter asked for them.
         score: ``(batch, nodes)`` reward of each unit for rules that judge by score.
-        healthy: ``(batch,)`` bool, False where the target's numbers are not finite.
     """
 
     law: Law
     positions: Tensor
     hidden: Tensor | None = None
     score: Tensor | None = None
-    healthy: Tensor | None = None
 
 
 @dataclass(frozen=True)

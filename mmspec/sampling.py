@@ -164,7 +164,8 @@ def _prefix_processors(sampling: Sampling) -> list[Processor]:
         from transformers import NoBadWordsLogitsProcessor
 
         words = [list(word) for word in sampling.bad_words_ids]
-        chosen.append(NoBadWordsLogitsProcessor(words, eos_token_id=list(sampling.stop_ids) or None))
+        stops = list(sampling.stop_ids) or None
+        chosen.append(NoBadWordsLogitsProcessor(words, eos_token_id=stops))
     chosen.extend(sampling.processors)
     return chosen
 

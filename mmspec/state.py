@@ -17,8 +17,8 @@ class Prompt:
         inputs: The processor's tensors, right-padded, as given to the target.
         lengths: Prompt length of every row, image placeholders expanded.
         hidden: ``(batch, longest, hidden)`` last hidden states of the prompt, if asked for.
-        embeds: ``(batch, longest, hidden)`` the decoder's input embeddings (projected image features
-            at image positions), if asked for.
+        embeds: ``(batch, longest, hidden)`` the decoder's input embeddings (projected image
+            features at image positions), if asked for.
     """
 
     inputs: dict[str, Any]

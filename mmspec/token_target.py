@@ -1,8 +1,9 @@
-"""The target role for every model over discrete tokens: text, image tokens, anything with a cache."""
+"""The target role for every model over discrete tokens: text or image tokens with a cache."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import torch
@@ -132,7 +133,7 @@ class TokenTarget:
         Mutates the state: tokens, lengths, cache rows, finished flags.
 
         Raises:
-            FloatingPointError: The target's logits are not finite.
+            FloatingPointError: The logits a unit was chosen from are not finite, or all masked.
         """
         emitted, probability = _emission(draft, evidence, verdict)
         count = self._truncate(state, emitted, verdict.accepted + 1)
@@ -143,12 +144,12 @@ class TokenTarget:
         state.tokens.scatter_(1, slots.clamp(max=state.tokens.shape[1] - 1), emitted)
         state.lengths = state.lengths + count
         state.pending = 1
-        return self._report(state, draft, evidence, verdict, emitted, probability, count)
+        return self._report(state, draft, verdict, emitted, probability, count)
 
     def rewind(self, state: State, lengths: Tensor, host_lengths: list[int], pending: int) -> None:
         """Set the committed length of a state whose ``tokens`` the caller filled; used by drafters.
 
-        The last ``pending`` tokens are run again by the next ``score``; slots beyond are overwritten.
+        The next ``score`` runs the last ``pending`` tokens again; slots beyond are overwritten.
         """
         state.lengths, state.host_lengths, state.pending = lengths, host_lengths, pending
 
@@ -160,8 +161,6 @@ class TokenTarget:
             law=state.sampler.law(logits, positions, state, draft),
             positions=positions,
             hidden=hidden if state.want_hidden else None,
-            # The maximum of a row shows NaN, +inf and a row that is masked altogether.
-            healthy=logits.amax(-1).isfinite().all(-1),
         )
 
     def _truncate(self, state: State, emitted: Tensor, count: Tensor) -> Tensor:
@@ -184,7 +183,6 @@ class TokenTarget:
         self,
         state: State,
         draft: Draft,
-        evidence: Evidence,
         verdict: Verdict,
         emitted: Tensor,
         probability: Tensor,
@@ -196,7 +194,6 @@ class TokenTarget:
             count,
             verdict.accepted,
             verdict.corrected,
-            yes if evidence.healthy is None else evidence.healthy,
             yes if draft.healthy is None else draft.healthy,
             yes * draft.nodes if draft.valid is None else draft.valid.sum(1),
         ]
@@ -205,13 +202,9 @@ class TokenTarget:
         width = emitted.shape[1]
         counts = [int(row[0]) for row in packed]
         active = [not finished for finished in state.finished]
-        for index, row in enumerate(packed):
-            if active[index] and not row[3]:
-                raise FloatingPointError(
-                    f"the target returned logits that are not finite in row {index}; "
-                    "try dtype float32, or check the checkpoint"
-                )
-        units = [[int(u) for u in row[6 : 6 + n]] for row, n in zip(packed, counts, strict=True)]
+        chances = [row[5 + width : 5 + width + n] for row, n in zip(packed, counts, strict=True)]
+        _check_finite(chances)
+        units = [[int(u) for u in row[5 : 5 + n]] for row, n in zip(packed, counts, strict=True)]
         sampling = state.sampler.sampling
         stops, limit = set(sampling.stop_ids), sampling.max_new_tokens
         state.host_lengths = [n + k for n, k in zip(state.host_lengths, counts, strict=True)]
@@ -223,15 +216,23 @@ class TokenTarget:
             units=units,
             accepted=[min(int(row[1]), n) for row, n in zip(packed, counts, strict=True)],
             corrected=[bool(row[2]) for row in packed],
-            probability=[
-                row[6 + width : 6 + width + n] for row, n in zip(packed, counts, strict=True)
-            ],
-            drafted=[int(row[5]) for row in packed],
+            probability=chances,
+            drafted=[int(row[4]) for row in packed],
             depth=draft.tree.max_depth,
             finished=list(state.finished),
             active=active,
-            draft_healthy=all(row[4] for row, on in zip(packed, active, strict=True) if on),
+            draft_healthy=all(row[3] for row, on in zip(packed, active, strict=True) if on),
         )
+
+
+def _check_finite(chances: list[list[float]]) -> None:
+    """A probability shows every fault of the logits behind it: NaN, infinity, all masked."""
+    for row, values in enumerate(chances):
+        if not all(map(isfinite, values)):
+            raise FloatingPointError(
+                f"the target returned logits that are not finite in row {row}; try dtype float32, "
+                "or check the checkpoint and whether a processor masks every token"
+            )
 
 
 def _emission(draft: Draft, evidence: Evidence, verdict: Verdict) -> tuple[Tensor, Tensor]:

@@ -67,8 +67,8 @@ class Metrics:
     decoding has exactly 1: the unit that the prefill yields counts in ``tokens`` only.
     ``target_forwards`` counts prefills and decoding rounds.
     ``acceptance_rate`` is drafted units kept over the longest branch drafted, so that trees and
-    chains compare. Seconds are wall-clock on the host; on a GPU each phase ends with the work queued
-    and ``commit``, which waits for the device, absorbs what is still running.
+    chains compare. Seconds are wall-clock on the host; on a GPU each phase ends with the work
+    queued and ``commit``, which waits for the device, absorbs what is still running.
     """
 
     tokens: int = 0
@@ -222,7 +222,7 @@ class Trace:
         }
 
     def plot(self, path: str) -> None:
-        """Draw acceptance by position, units per round and the time split into ``path`` (PNG/SVG)."""
+        """Draw acceptance by position, units a round and the time split into a PNG or SVG file."""
         from mmspec.plots import plot_trace
 
         plot_trace(self, path)

@@ -79,7 +79,7 @@ class Tree:
 
     @cached_property
     def ancestors(self) -> Tensor:
-        """``(batch, nodes + 1, nodes + 1)`` bool: column is row's ancestor or itself; 0 is the root.
+        """``(batch, nodes + 1, nodes + 1)`` bool: column is row's ancestor or itself; 0 the root.
 
         Found by doubling: after ``k`` squarings of (parent link or self) every ancestor within
         ``2**k`` steps is known.

@@ -138,7 +138,7 @@ def _table(scores: dict[str, dict[str, float]]) -> str:
     lines = ["| greedy, held-out | " + " | ".join(name.replace("_", " ") for name in groups) + " |"]
     lines.append("| --- |" + " --- |" * len(groups))
     for row in rows:
-        cells = [f"{100 * v[row]:.1f} %" if row in v else "" for v in groups.values()]
+        cells = [f"{100 * v[row]:.2f} %" if row in v else "" for v in groups.values()]
         lines.append(f"| {row.replace('_', ' ')} | " + " | ".join(cells) + " |")
     counts = ", ".join(f"{count} {name}" for name, count in scores.get("counts", {}).items())
     return "\n".join([*lines, "", f"Measured on {counts}."])

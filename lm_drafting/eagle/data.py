@@ -106,6 +106,10 @@ class Features:
         self._dtype = torch.bfloat16 if cache_mb else made_dtype(target)
         self._kept: dict[int, _Row] = {}
 
+    def size(self, index: int) -> tuple[int, int]:
+        """What orders samples by length before they are encoded: pictures, then answer tokens."""
+        return len(self._samples[index].images), len(self._answers[index])
+
     def batch(self, indices: Sequence[int]) -> Batch:
         """The samples at ``indices``, right-padded."""
         missing = [index for index in dict.fromkeys(indices) if index not in self._kept]

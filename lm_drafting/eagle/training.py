@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,8 @@ from lm_drafting.files import replace_file
 from mmspec.sampling import Sampling
 
 logger = logging.getLogger(__name__)
+
+_WINDOW = 16  # batches whose samples are sorted by length together
 
 
 def train_eagle(
@@ -121,6 +122,7 @@ class Trainer:
         self.head.reset_parameters(torch.Generator().manual_seed(recipe.seed))
         self._device = target.embed(torch.zeros(1, dtype=torch.long, device=_device(target))).device
         self.head.to(self._device).train()
+        self._epoch: tuple[int, list[list[int]]] = (-1, [])
         self._rotary = Rotary(config.head_dim, config.rope_theta)
         self._optimizer = torch.optim.AdamW(
             self.head.parameters(),
@@ -182,7 +184,7 @@ class Trainer:
             group["lr"] = recipe.rate_at(step)
         for part in range(recipe.accumulate):
             turn = step * recipe.accumulate + part
-            batch = self._features.batch(list(self._indices(turn)))
+            batch = self._features.batch(self._indices(turn))
             scores = self._score(self._noisy(batch, turn), recipe.depth)
             (scores.loss / recipe.accumulate).backward()
         norm = nn.utils.clip_grad_norm_(self.head.parameters(), recipe.clip)
@@ -204,12 +206,24 @@ class Trainer:
                 decay=recipe.decay,
             )
 
-    def _indices(self, turn: int) -> Iterator[int]:
-        """Samples of a pass: an order of its own for every epoch, cut into batches."""
+    def _indices(self, turn: int) -> list[int]:
+        """Samples of a pass; every epoch has an order of its own and leaves a random rest out."""
         size = min(self._recipe.batch, self._train)
-        for place in range(turn * size, (turn + 1) * size):
-            epoch, index = divmod(place, self._train)
-            yield _order(self._recipe.seed, epoch, self._train)[index]
+        epoch, index = divmod(turn, self._train // size)
+        if epoch != self._epoch[0]:
+            self._epoch = (epoch, self._order(epoch, size))
+        return self._epoch[1][index]
+
+    def _order(self, epoch: int, size: int) -> list[list[int]]:
+        """Batches in random order, each of samples alike in length: padding costs too."""
+        generator = torch.Generator().manual_seed(self._recipe.seed * 7919 + epoch)
+        count = self._train // size
+        shuffled = torch.randperm(self._train, generator=generator).tolist()[: count * size]
+        rows: list[int] = []
+        for begin in range(0, len(shuffled), _WINDOW * size):
+            rows += sorted(shuffled[begin : begin + _WINDOW * size], key=self._features.size)
+        turns = torch.randperm(count, generator=generator).tolist()
+        return [rows[turn * size : (turn + 1) * size] for turn in turns]
 
     def _noisy(self, batch: Batch, turn: int) -> Batch:
         """Uniform noise on what the drafter reads; what it must predict stays clean."""
@@ -267,13 +281,6 @@ def _identity(recipe: Recipe) -> dict[str, Any]:
     """What must not change between a checkpoint and its continuation."""
     free = ("save_every", "log_every", "measure_every", "measure_depth", "cache_features_mb")
     return {key: value for key, value in asdict(recipe).items() if key not in free}
-
-
-@lru_cache(maxsize=4)
-def _order(seed: int, epoch: int, count: int) -> Sequence[int]:
-    generator = torch.Generator().manual_seed(seed * 7919 + epoch)
-    order: list[int] = torch.randperm(count, generator=generator).tolist()
-    return order
 
 
 @contextmanager

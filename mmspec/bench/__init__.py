@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmspec.bench.caption import CaptionBench
+    from mmspec.bench.race import Race
 
-SUITES = ("caption",)
+SUITES = ("caption", "pacing")
+BATCHES = (1, 4, 16)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print one table a temperature, write records; returns the exit status."""
+    """Measure, print the tables, write records; returns the exit status."""
     from mmspec.bench.caption import CaptionBench
 
     given = vars(args)
@@ -43,41 +46,63 @@ def run(args: argparse.Namespace) -> int:
     bench = CaptionBench(**values)
     if args.quick:
         bench = replace(bench, images=8, repeats=3)
-    document = measure(bench, Path(args.out), progress=not args.quiet)
+    document = measure(bench, args.suite, Path(args.out), progress=not args.quiet)
     if args.json:
         sys.stdout.write(json.dumps(document) + "\n")
     return 0
 
 
-def measure(bench: CaptionBench, out: Path, progress: bool = True) -> dict[str, Any]:
-    """Run the caption suite.
+def measure(bench: CaptionBench, suite: str, out: Path, progress: bool = True) -> dict[str, Any]:
+    """Run a suite.
+
+    Args:
+        bench: What is measured.
+        suite: ``caption`` (every method, a table a temperature) or ``pacing`` (``auto`` against the
+            plain loop, a table a batch size).
+        out: Folder of the records and of the Markdown tables.
+        progress: Show bars.
 
     Returns:
-        The provenance and, per temperature, the standings as dictionaries.
+        The provenance and, per table, the standings as dictionaries.
     """
-    from tqdm.auto import tqdm
-
-    from mmspec.bench import caption as suite
+    from mmspec.bench import caption
     from mmspec.bench.provenance import hardware_line, provenance
-    from mmspec.bench.race import Race, markdown
+    from mmspec.bench.race import markdown
 
-    images = suite.pictures(bench)
-    dtype = suite.faster_dtype(bench, images)
-    target = suite.load(bench, dtype)
-    inputs = suite.prepare(bench, target, images)
+    images = caption.pictures(bench)
+    dtype = caption.faster_dtype(bench, images)
+    target = caption.load(bench, dtype)
     origin = provenance({**asdict(bench), "dtype": dtype}, (image.tobytes() for image in images))
     document: dict[str, Any] = {"command": "bench", "provenance": origin, "tables": {}}
-    text = [f"{hardware_line()}, {dtype}, batch 1, {len(images)} pictures, {bench.repeats} repeats"]
-    for temperature in bench.temperatures:
-        race = Race(suite.contenders(bench, target), suite.BASELINE)
-        bar = tqdm(total=bench.repeats * len(inputs), disable=not progress, unit="picture")
-        sampling = suite.sampling_of(bench, target, temperature)
-        race.run(inputs, sampling, bench.repeats, tick=bar.update)
-        bar.close()
-        suite.write_raw(race, out, f"caption-t{temperature:g}", origin)
+    text = [f"{hardware_line()}, {dtype}, {len(images)} pictures, {bench.repeats} repeats"]
+    for title, race in _races(bench, suite, target, images, progress):
+        slug = title.lower().replace(" ", "-")
+        caption.write_raw(race, out, f"{suite}-{slug}", origin)
         standings = race.standings()
-        document["tables"][f"{temperature:g}"] = [asdict(s) for s in standings]
-        text += [f"\nTemperature {temperature:g}\n", markdown(standings)]
-    (out / "caption.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+        document["tables"][title] = [asdict(standing) for standing in standings]
+        text += [f"\n{title}\n", markdown(standings)]
+    (out / f"{suite}.md").write_text("\n".join(text) + "\n", encoding="utf-8")
     sys.stderr.write("\n".join(text) + "\n")
     return document
+
+
+def _races(
+    bench: CaptionBench, suite: str, target: Any, images: list[Any], progress: bool
+) -> Iterator[tuple[str, Race]]:
+    """Run the suite's races one after the other; each comes with its table's title."""
+    from tqdm.auto import tqdm
+
+    from mmspec.bench import caption
+    from mmspec.bench.race import Race
+
+    if suite == "caption":
+        runs = [(f"Temperature {t:g}", 1, t, caption.contenders) for t in bench.temperatures]
+    else:
+        runs = [(f"Batch {size}", size, 0.0, caption.pacing_contenders) for size in BATCHES]
+    for title, batch, temperature, contenders in runs:
+        inputs = caption.prepare(bench, target, images, batch)
+        race = Race(contenders(bench, target), caption.BASELINE)
+        with tqdm(total=bench.repeats * len(inputs), disable=not progress, desc=title) as bar:
+            sampling = caption.sampling_of(bench, target, temperature)
+            race.run(inputs, sampling, bench.repeats, tick=bar.update)
+        yield title, race

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mmspec import catalog
 from mmspec.assembly import Recipe
 from mmspec.bench.contenders import Contender, EngineContender, GenerateContender
@@ -110,10 +112,13 @@ def load(bench: CaptionBench, dtype: str) -> Any:
     return pipeline("caption", model=bench.model, method="none", dtype=dtype).target
 
 
-def prepare(bench: CaptionBench, target: Any, images: Sequence[Any]) -> list[dict[str, Any]]:
-    """One batch of one a picture, as tensors on the device."""
+def prepare(
+    bench: CaptionBench, target: Any, images: Sequence[Any], batch: int = 1
+) -> list[dict[str, Any]]:
+    """Batches of pictures as tensors on the device."""
     prompt = bench.prompt or default_prompt(bench.model)
-    return [target.prepare([[image]], [prompt]) for image in images]
+    groups = [images[start : start + batch] for start in range(0, len(images), batch)]
+    return [target.prepare([[image] for image in group], [prompt] * len(group)) for group in groups]
 
 
 def faster_dtype(bench: CaptionBench, images: Sequence[Any]) -> str:
@@ -145,3 +150,22 @@ def write_raw(race: Race, folder: Path, name: str, provenance: dict[str, Any]) -
     path = folder / f"{name}.jsonl"
     race.write(path, provenance)
     return path
+
+
+def pacing_contenders(bench: CaptionBench, target: Any) -> list[Contender]:
+    """The plain loop, and ``auto`` with the trained drafter and with one that knows nothing."""
+    trained = _engine(bench, target, "auto", bench.drafter, "auto")
+    eagle: Any = trained.drafter
+    head = eagle.head
+    ignorant = type(head)(head.config)
+    generator = torch.Generator().manual_seed(0)
+    for weight in ignorant.parameters():
+        torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5, generator=generator)
+    ignorant.to(target.device, target.dtype).requires_grad_(False)
+    return [
+        EngineContender(BASELINE, Engine(target)),
+        EngineContender("auto, trained drafter", trained),
+        EngineContender(
+            "auto, random-weight drafter", _engine(bench, target, "eagle", ignorant, "auto")
+        ),
+    ]

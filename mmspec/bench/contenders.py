@@ -17,14 +17,19 @@ from mmspec.trace import Trace, synchronize
 
 @dataclass(frozen=True)
 class Outcome:
-    """One input run once: wall-clock seconds with vision and prefill, and the new token ids."""
+    """One batch run once: wall-clock seconds with vision and prefill, and the new token ids."""
 
     seconds: float
-    ids: list[int]
+    rows: list[list[int]]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens written over all rows."""
+        return sum(len(row) for row in self.rows)
 
 
 class Contender(Protocol):
-    """Runs one prepared input at a time."""
+    """Runs one prepared batch at a time."""
 
     name: str
 
@@ -49,9 +54,10 @@ class EngineContender:
         device = inputs["input_ids"].device
         synchronize(device)
         start = time.perf_counter()
-        rows, _ = self.engine.generate(Request(inputs, sampling), self.trace, seeds=[seed])
+        seeds = [seed + row for row in range(inputs["input_ids"].shape[0])]
+        rows, _ = self.engine.generate(Request(inputs, sampling), self.trace, seeds=seeds)
         synchronize(device)
-        return Outcome(time.perf_counter() - start, rows[0])
+        return Outcome(time.perf_counter() - start, rows)
 
     def forget(self) -> None:
         self.trace = Trace()
@@ -75,9 +81,9 @@ class GenerateContender:
         start = time.perf_counter()
         torch.manual_seed(seed)
         out = self.model.generate(**inputs, **generate_options(sampling), **self.options)
-        ids = new_ids(out, inputs["input_ids"])
+        rows = new_rows(out, inputs["input_ids"], sampling.stop_ids)
         synchronize(device)
-        return Outcome(time.perf_counter() - start, ids)
+        return Outcome(time.perf_counter() - start, rows)
 
     def forget(self) -> None:
         """Nothing is recorded."""
@@ -100,6 +106,8 @@ def generate_options(sampling: Sampling) -> dict[str, Any]:
     return options
 
 
-def new_ids(generated: Tensor, prompt: Tensor) -> list[int]:
-    """Ids after the prompt of a batch of one."""
-    return generated[0, prompt.shape[1] :].tolist()
+def new_rows(generated: Tensor, prompt: Tensor, stop_ids: tuple[int, ...]) -> list[list[int]]:
+    """Ids after the prompt, every row up to its first stop id; padding behind it is not counted."""
+    rows = generated[:, prompt.shape[1] :].tolist()
+    ends = [next((i for i, token in enumerate(row, 1) if token in stop_ids), None) for row in rows]
+    return [row[:end] for row, end in zip(rows, ends, strict=True)]

@@ -47,13 +47,13 @@ class Race:
 
     Attributes:
         cells: ``[name][repeat][input] = (seconds, tokens)``.
-        ids: Token ids of the last repeat, ``[name][input]``.
+        ids: Token ids of the first repeat, ``[name][input][row]``.
     """
 
     contenders: Sequence[Contender]
     baseline: str
     cells: dict[str, Cells] = field(default_factory=dict)
-    ids: dict[str, list[list[int]]] = field(default_factory=dict)
+    ids: dict[str, list[list[list[int]]]] = field(default_factory=dict)
 
     def run(
         self,
@@ -81,9 +81,9 @@ class Race:
                 tick()
 
     def _note(self, contender: Contender, repeat: int, outcome: Outcome) -> None:
-        self.cells[contender.name][repeat].append((outcome.seconds, len(outcome.ids)))
+        self.cells[contender.name][repeat].append((outcome.seconds, outcome.tokens))
         if repeat == 0:
-            self.ids[contender.name].append(outcome.ids)
+            self.ids[contender.name].append(outcome.rows)
 
     def standings(self) -> list[Standing]:
         """One line a contender, in the order they were given."""
