@@ -111,18 +111,17 @@ class Features:
         return len(self._samples[index].images), len(self._answers[index])
 
     def batch(self, indices: Sequence[int]) -> Batch:
-        """The samples at ``indices``, right-padded."""
+        """The samples at ``indices``, right-padded, in float32 whatever the target computes in."""
         missing = [index for index in dict.fromkeys(indices) if index not in self._kept]
         made = self._make(missing) if missing else {}
         rows = [self._kept[index] if index in self._kept else made[index] for index in indices]
         columns = [[row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]]
         ids, hidden, embeds = (pad_sequence(column, batch_first=True) for column in columns)
         starts = [row[3] for row in rows]
-        dtype = made_dtype(self._target)
         return Batch(
             ids=ids,
-            hidden=hidden.to(dtype),
-            embeds=embeds.to(dtype),
+            hidden=hidden.float(),
+            embeds=embeds.float(),
             starts=torch.tensor(starts, device=ids.device),
             lengths=torch.tensor([len(row[0]) for row in rows], device=ids.device),
             first=min(starts),

@@ -118,14 +118,15 @@ def score(
     kept = batch.supervised(0)
     wanted = batch.hidden[:, 1:][kept]  # (supervised, hidden)
     with torch.no_grad():
-        p = target.head(wanted).float().softmax(-1)
+        dtype = target.embed(batch.ids[:1, :1]).dtype
+        p = target.head(wanted.to(dtype)).float().softmax(-1)
     text = batch.ids[:, 1:].roll(-1, 1)[kept]
     predictions = rollout(head, rotary, batch, depth)
     total, agreement, right = p.new_zeros(()), [], []
     overlap = total
     for step, prediction in enumerate(predictions):
         chosen = prediction[kept]
-        logs = target.head(chosen).float().log_softmax(-1)
+        logs = target.head(chosen.to(dtype)).float().log_softmax(-1)
         counted = batch.supervised(step)[kept].float()
         share = counted / counted.sum().clamp(min=1)
         regression = F.smooth_l1_loss(chosen.float(), wanted.float(), reduction="none").mean(-1)

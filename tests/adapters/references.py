@@ -7,7 +7,8 @@ from functools import cache
 from transformers import logging as hf_logging
 
 from adapters.hf_vlm import HFTarget
-from tests.adapters.families import BY_NAME, Row, batch_of, model_of, rows_of
+from tests.adapters.families import BY_NAME, model_of
+from tests.adapters.prompts import Row, batch_of, rows_of
 
 NEW = 22  # tokens every reference has
 

@@ -10,7 +10,8 @@ import torch
 from adapters.hf_vlm import HFTarget
 from mmspec.sampling import Sampling
 from mmspec.token_target import Request
-from tests.adapters.families import BY_NAME, Row, batch_of
+from tests.adapters.families import BY_NAME
+from tests.adapters.prompts import Row, batch_of
 from tests.adapters.references import NEW, reference, target_of
 from tests.drafters import DRAFTERS, Failing, Recipe
 

@@ -11,7 +11,8 @@ from mmspec.rules import Exact
 from mmspec.sampling import Sampling
 from mmspec.state import State
 from mmspec.token_target import Request, TokenTarget
-from tests.adapters.families import BY_NAME, FAMILIES, Row, batch_of
+from tests.adapters.families import BY_NAME, FAMILIES
+from tests.adapters.prompts import Row, batch_of
 from tests.adapters.references import NEW, reference, target_of
 from tests.drafters import DRAFTERS
 

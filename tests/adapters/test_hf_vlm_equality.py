@@ -6,7 +6,8 @@ import pytest
 
 from mmspec.sampling import Sampling
 from mmspec.token_target import Request
-from tests.adapters.families import BY_NAME, FAMILIES, OTHERS, batch_of, rows_of
+from tests.adapters.families import BY_NAME, FAMILIES, OTHERS
+from tests.adapters.prompts import batch_of, rows_of
 from tests.adapters.references import NEW, alone, reference, target_of
 from tests.drafters import DRAFTERS
 

@@ -12,7 +12,8 @@ from adapters.hf_vlm import HFTarget, inputs_from_generate, load_target
 from mmspec.engine import Engine
 from mmspec.sampling import Sampling
 from mmspec.token_target import Request
-from tests.adapters.families import BY_NAME, FAMILIES, IMAGE, TEXT, batch_of, model_of
+from tests.adapters.families import BY_NAME, FAMILIES, IMAGE, TEXT, model_of
+from tests.adapters.prompts import batch_of
 from tests.adapters.references import NEW, reference, target_of
 
 NAMES = [family.name for family in FAMILIES]

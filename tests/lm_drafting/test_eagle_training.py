@@ -173,7 +173,7 @@ def losses(folder: Path) -> list[tuple[int, float]]:
 
 
 def test_training_learns_and_leaves_everything_behind(target: ToyTarget, tmp_path: Path) -> None:
-    recipe = replace(QUICK, steps=150, depth=2, feature_noise=0.05, accumulate=2)
+    recipe = replace(QUICK, steps=80, depth=2, feature_noise=0.05, accumulate=2)
     before = [weight.clone() for weight in target.model.parameters()]
     samples = make_samples(32)
     samples += samples[:8]  # measured on what it learns: a random target teaches nothing general
@@ -274,3 +274,18 @@ def test_another_recipe_does_not_continue_a_checkpoint(target: ToyTarget, tmp_pa
         train_eagle(target, samples[:4], tmp_path, recipe, progress=False)
     with pytest.raises(ValueError, match="at least 1"):
         Recipe(steps=0)
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_bfloat16_target_trains_and_runs(tmp_path: Path, bf16: bool) -> None:
+    target = ToyTarget(layers=1)
+    target.model.to(torch.bfloat16)
+    recipe = replace(QUICK, steps=3, held_out=4, bf16=bf16)
+    head = train_eagle(target, make_samples(12), tmp_path, recipe, progress=False)
+    assert head.fc.weight.dtype == torch.float32
+    loaded = load(tmp_path, target)
+    assert loaded.fc.weight.dtype == torch.bfloat16
+    asked = Request(target.prepare([[], []], ["ABC", "D"]), Sampling(max_new_tokens=12))
+    for plan in (Plan(3), Plan(3, 2, 5)):
+        got, _ = run(target, EagleDrafter(loaded, target), asked, plan)
+        assert [len(row) for row in got] == [12, 12]

@@ -39,7 +39,7 @@ class LlamaDecoder:
         embeds = self.model.get_input_embeddings()(ids)
         pixels = inputs.get("pixel_values")
         if pixels is not None:
-            embeds = embeds.masked_scatter((ids == PICTURE).unsqueeze(-1), pixels)
+            embeds = embeds.masked_scatter((ids == PICTURE).unsqueeze(-1), pixels.to(embeds.dtype))
         hidden = self.model.model(inputs_embeds=embeds, past_key_values=cache).last_hidden_state
         last = hidden[torch.arange(len(lengths)), torch.tensor(lengths) - 1]
         logits = self.model.lm_head(last)
@@ -52,8 +52,9 @@ class LlamaDecoder:
     ) -> tuple[Tensor, Tensor]:
         self.steps += 1
         if mask is not None:
-            low = torch.finfo(torch.float32).min
-            mask = torch.zeros(mask.shape).masked_fill(~mask, low).expand(len(tokens), -1, -1, -1)
+            seen, dtype = mask, self.model.dtype
+            mask = torch.zeros(mask.shape, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
+            mask = mask.expand(len(tokens), -1, -1, -1)
         hidden = self.model.model(
             input_ids=tokens,
             position_ids=positions,
