@@ -18,6 +18,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     fresh = path.with_name(f".{path.name}.new")
     try:
         write(fresh)
+        fresh.chmod(0o644)  # some writers make files that only their owner may read
         with fresh.open("rb") as file:
             os.fsync(file.fileno())
         fresh.replace(path)

@@ -82,6 +82,8 @@ def write_card(
     scores: Row = held[-1] if held else {"acceptance_length": 0.0, "survival": [], "overlap": 0.0}
     survival = ", ".join(f"{share:.2f}" for share in scores["survival"])
     options = "\n".join(f"| {key} | {value} |" for key, value in asdict(recipe).items())
+    drawn = "greedy" if recipe.temperature == 0 else f"drawn at temperature {recipe.temperature}"
+    kind = made_for["model_type"] or "same model"
     target = made_for["name"] or made_for["model_type"] or "its target"
     text = f"""---
 library_name: mmspec
@@ -91,9 +93,8 @@ tags: [speculative-decoding, eagle, drafter]
 # EAGLE drafter for {target}
 
 One decoder layer that predicts the target's next hidden states; the target checks every token, so
-its output does not change. It works with this target only:
-{made_for["model_type"] or "same model"}, hidden size {made_for["hidden_size"]}, vocabulary
-{made_for["vocab_size"]}, {made_for["layers"]}.
+its output does not change. It works with this target only: {kind}, hidden size
+{made_for["hidden_size"]}, vocabulary {made_for["vocab_size"]}, {made_for["layers"]}.
 
 ## Scores
 
@@ -106,9 +107,8 @@ Mean overlap of the two laws: {scores["overlap"]:.3f}.
 
 ## Data
 
-{samples} samples{": " + data if data else ""}. The answers are the target's own
-({"greedy" if recipe.temperature == 0 else f"temperature {recipe.temperature}"});
-`answers.jsonl` holds their token ids.
+{samples} samples{": " + data if data else ""}.
+The answers are the target's own, {drawn}.
 
 ## Cost
 

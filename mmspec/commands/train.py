@@ -21,7 +21,7 @@ TINY_PARTS = {
     "draft-text": "adapters.tiny.train_blind:main",
 }
 # What is left of a finished training; answers, log and checkpoints stay behind.
-_FINISHED = ("config.json", "model.safetensors", "README.md")
+_FINISHED = ("config.json", "model.safetensors", "README.md", "curve.png")
 # The recipe of the embedded drafter: a wide layer for a narrow target, and as many own predictions
 # in a row as its trees are deep.
 TINY_EAGLE = (

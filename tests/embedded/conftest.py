@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from adapters.tiny.world.clips import clip_from_seed
 from adapters.tiny.world.render import render, render_clip
@@ -18,6 +20,14 @@ def target():
 @pytest.fixture(scope="session")
 def pictures():
     return [render(scene) for scene in long_caption_scenes(8)]
+
+
+@pytest.fixture(scope="session")
+def puzzles(pictures):
+    """Pictures and noise: what the captioner cannot read makes it hesitate, which tests need."""
+    random = np.random.default_rng(0)
+    noise = [Image.fromarray(random.integers(0, 256, (96, 96, 3), np.uint8)) for _ in range(4)]
+    return [*pictures[:4], *noise]
 
 
 @pytest.fixture(scope="session")

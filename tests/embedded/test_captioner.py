@@ -21,7 +21,7 @@ from mmspec.sampling import Sampling
 from mmspec.token_target import Request
 
 METHODS = [row.name for row in catalog.methods("text") if row.build]
-TAU = {"eagle": 4.5, "draft-model": 2.5, "prompt-lookup": 1.1}
+TAU = {"eagle": 10.05, "draft-model": 2.5, "prompt-lookup": 1.1}
 
 
 def engine(target, method: str) -> Engine:
@@ -56,32 +56,33 @@ def test_one_seed_gives_one_caption_with_and_without_drafts(target, pictures, pr
 
 
 @pytest.mark.parametrize("method", ["eagle", "draft-model"])
-def test_the_law_at_temperature_one(target, pictures, prompt, method):
-    inputs = target.prepare([[picture] for picture in pictures], [prompt] * 8)
+def test_the_law_at_temperature_one(target, puzzles, prompt, method):
+    inputs = target.prepare([[picture] for picture in puzzles], [prompt] * 8)
     request = Request(inputs, options(target, temperature=1.0))
     report = certify(engine(target, method), [request], samples=12, positions=24, seed=1)
     assert report.lossless, str(report)
     assert report.accepted > 200
 
 
-class Lenient:
-    """A biased twin: takes a drafted token whenever the target gives it a twentieth."""
+class Trusting:
+    """A biased twin: keeps the drafter's favourite branch whatever the target says of it."""
 
     certificate = Exact.certificate
 
     def judge(self, draft: Draft, evidence: Evidence, noise: Noise) -> Verdict:
         if not draft.nodes or evidence.law.is_one_hot:
             return Exact().judge(draft, evidence, noise)
-        chance = evidence.law.probability(draft.tree.parents + 1, draft.units)
-        path, accepted, end = longest_path(draft.tree, chance > 0.05)
         own = evidence.law.draw(noise.at("target", evidence.positions))
+        first = torch.zeros_like(draft.units, dtype=torch.bool)
+        first[:, 0] = True  # the likeliest child of the root
+        path, accepted, end = longest_path(draft.tree, first)
         return Verdict(path, accepted, own.gather(1, end.unsqueeze(1)).squeeze(1), accepted < 0)
 
 
-def test_a_biased_twin_is_convicted(target, pictures, prompt):
-    inputs = target.prepare([[picture] for picture in pictures], [prompt] * 8)
+def test_a_biased_twin_is_convicted(target, puzzles, prompt):
+    inputs = target.prepare([[picture] for picture in puzzles], [prompt] * 8)
     biased = engine(target, "eagle")
-    biased.rule = Lenient()
+    biased.rule = Trusting()
     request = Request(inputs, options(target, temperature=1.0))
     report = certify(biased, [request], samples=12, positions=24, seed=1)
     assert report.lossless is False

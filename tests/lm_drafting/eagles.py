@@ -15,11 +15,17 @@ Path = tuple[int, ...]
 
 
 def make_head(seed: int = 0, noise: float = 0.3, **options: Any) -> EagleHead:
-    """A head with every weight away from its start value, so that every part matters."""
+    """A head that passes the hidden state on, plus noise, so that every weight matters.
+
+    The toy target repeats itself, so drafts of such a head are sometimes right.
+    """
     values = {"num_attention_heads": 4, "num_key_value_heads": 2, **options}
     head = EagleHead(EagleConfig(HIDDEN, VOCAB, 48, **values)).requires_grad_(False)
     generator = torch.Generator().manual_seed(seed)
     head.reset_parameters(generator)
+    head.fc.weight[:, HIDDEN:] = torch.eye(HIDDEN)
+    head.o_proj.weight.zero_()
+    head.down_proj.weight.zero_()
     for weight in head.parameters():
         weight.add_(noise * torch.randn(weight.shape, generator=generator) / HIDDEN**0.5)
     return head.eval()
