@@ -29,7 +29,7 @@ PICTURES = {
     "picture-5.jpg": 117,
     "picture-6.webp": 121,
 }
-CLIP = ("clip-1.mp4", 4)
+CLIP = ("clip-1.mp4", 8)
 
 
 def write_pictures(folder: Path) -> None:
