@@ -66,9 +66,9 @@ def _acceptance(axes: Axes, trace: Trace) -> None:
 
 def _emitted(axes: Axes, trace: Trace) -> None:
     """How many tokens a row gained in a round; rounds that read a prompt are left out."""
-    counts = Counter(
-        kept + 1 for r in trace.rounds if "prefill" not in r.seconds for kept in r.accepted
-    )
+    # The first round of a row is its prefill.
+    rounds = [sorted(Counter(unit.round for unit in row).items())[1:] for row in trace.units]
+    counts = Counter(gained for row in rounds for _, gained in row)
     axes.set_title("tokens gained per round")
     if not counts:
         _empty(axes, "no decoding round")
@@ -78,16 +78,7 @@ def _emitted(axes: Axes, trace: Trace) -> None:
     axes.bar(range(1, longest + 1), heights, color=_BAR, width=0.7)
     mean = sum(n * count for n, count in counts.items()) / total
     axes.axvline(mean, color=_INK, linestyle="--", linewidth=1)
-    axes.annotate(
-        f"mean {mean:.2f}",
-        (1, 1),
-        xycoords="axes fraction",
-        xytext=(-2, -10),
-        textcoords="offset points",
-        ha="right",
-        color=_INK,
-        fontsize=8,
-    )
+    axes.set_title(f"tokens gained per round: {mean:.2f} on average")
     axes.set(xlabel="tokens (correction or bonus included)", ylabel="rounds, %")
     axes.set(xlim=(0.4, max(longest, 4) + 0.6))
     axes.set_xticks(range(1, max(longest, 4) + 1))

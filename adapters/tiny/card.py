@@ -56,6 +56,9 @@ python -m adapters.tiny.train_captioner --out adapters/tiny/weights/captioner
 ## Limits
 
 It knows this world and nothing else: unknown words become `<unk>`, photographs give nonsense.
+
+Closing sentences (comparisons, what is shared, where a mover ends) are parsed for grammar only, are
+in no score above, and are sometimes wrong.
 """
 
 _BLIND = """\
