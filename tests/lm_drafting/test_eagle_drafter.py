@@ -134,7 +134,8 @@ def test_pictures_reach_the_drafter(target: ToyTarget) -> None:
         drafter = EagleDrafter(make_head(), target)
         run(target, drafter, asked, Plan(2))
         assert drafter._memory is not None
-        drafts.append(drafter._memory.notes.pairs[0, :3, :HIDDEN])
+        with torch.inference_mode():  # the rows are written when they are read
+            drafts.append(drafter._memory.notes.pairs[0, :3, :HIDDEN])
     assert torch.allclose(drafts[0][:2], torch.ones(2, HIDDEN))
     assert torch.allclose(drafts[1][:2], -torch.ones(2, HIDDEN))
 
