@@ -64,6 +64,8 @@ class _Book:
         self.offered: list[float] = []  # rows whose branch was right up to this depth
         self.kept: list[float] = []  # those of them that kept this depth too
         self.lost = 0.0  # plain rounds that the running look has cost
+        self.look_rows = 0  # rows drafted for in the running look
+        self.look_kept = 0  # those that kept the first unit
         self.rounds_off = 0
         self.hold = 0
         self.probe = 0
@@ -78,6 +80,9 @@ class _Book:
             # Old rounds fade, so that a change of subject or drafter shows.
             self.offered[depth] = 0.98 * self.offered[depth] + sum(a >= depth for a in kept)
             self.kept[depth] = 0.98 * self.kept[depth] + sum(a > depth for a in kept)
+        if length:
+            self.look_rows += len(kept)
+            self.look_kept += sum(a > 0 for a in kept)
         if length and 0 in self.seconds:
             gained = 1 + sum(kept) / max(len(kept), 1)
             self.lost += max(seconds / self.seconds[0].value - gained, 0.0)
@@ -115,12 +120,12 @@ class CostFitted:
     """Chooses the draft length with the largest predicted units per second, 0 included.
 
     Nothing is measured apart from the work itself: the first rounds are plain (they cost nothing
-    extra), the next ones use the half and the full length; from then on the length maximises
+    extra), the next ones look at a quarter, a half and all of the length; from then on it maximises
     ``(1 + sum_d P(at least d kept)) / seconds(length)`` (goodput, SmartSpec 2024), with the
     seconds of a round fitted by a line. When no length beats plain decoding by ``margin`` the
     pacer declines: it decodes plainly and looks again after a hold that doubles with every failed
-    look and is long enough for the look's cost to stay below 2 %. A look ends early when the
-    measured cost could not be earned back even if every drafted unit were kept.
+    look and is long enough for the look's cost to stay below 2 %. A look ends early when even a
+    kind reading of it does not repay the measured cost.
 
     It reads counts of verified units only, so it never biases sampling. Books are kept per batch
     size and survive from request to request.
@@ -189,22 +194,30 @@ class CostFitted:
             return 0
         if book.probe < self.PROBE_ROUNDS and not self._hopeless():
             book.probe += 1
-            return full if book.probe > 1 else -(-full // 2)
+            # A quarter, a half, the whole: cheap first, and points for the line to pass through.
+            return max(1, full >> (self.PROBE_ROUNDS - book.probe))
         best = max(range(1, full + 1), key=self._gain)
         if self._gain(best) < self._margin:
             doubled = max(2 * book.hold, self._hold, round(self.AMORTISE * book.lost))
             book.hold = min(doubled, self.MAX_HOLD)
-            book.rounds_off = book.probe = 0
+            book.rounds_off = book.probe = book.look_rows = book.look_kept = 0
             book.lost = 0.0
             return 0
         book.hold, book.lost = 0, 0.0
         return best
 
     def _hopeless(self) -> bool:
-        """True when even full acceptance would not repay the measured cost of any length."""
+        """True when this look cannot end well: even a kind reading of it does not repay any length.
+
+        The kind reading takes every depth to be kept as often as the first one was in this look,
+        with one more success than was seen.
+        """
         book = self._book
         if len(book.seconds) < 2:
             return False
-        plain = book.seconds[0].value
-        lengths = range(1, self._plan.length + 1)
-        return max((n + 1) * plain / book.round_seconds(n) for n in lengths) < self._margin
+        share = (book.look_kept + 1) / (book.look_rows + 1)
+        plain, units, best = book.seconds[0].value, 1.0, 0.0
+        for length in range(1, self._plan.length + 1):
+            units += share**length
+            best = max(best, units * plain / book.round_seconds(length))
+        return best < self._margin
