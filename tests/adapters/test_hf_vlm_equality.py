@@ -8,6 +8,7 @@ from mmspec.sampling import Sampling
 from mmspec.token_target import Request
 from tests.adapters.families import BY_NAME, FAMILIES, OTHERS
 from tests.adapters.prompts import batch_of, rows_of
+from tests.adapters.real_drafters import REAL
 from tests.adapters.references import NEW, alone, reference, target_of
 from tests.drafters import DRAFTERS
 
@@ -24,6 +25,22 @@ def test_greedy_output_equals_generate(name: str, kind: str, count: int, drafter
     got, trace = engine.generate(Request(inputs, Sampling(max_new_tokens=NEW)))
     assert got == expected[:count]
     if drafter == "oracle":
+        assert trace.metrics.acceptance_length > 3
+
+
+@pytest.mark.parametrize("drafter", REAL)
+@pytest.mark.parametrize("count", [1, 3], ids=["single", "ragged"])
+@pytest.mark.parametrize(("name", "kind"), CASES)
+def test_every_real_drafter_keeps_the_output(
+    name: str, kind: str, count: int, drafter: str
+) -> None:
+    rows, expected = reference(name, kind)
+    inputs = batch_of(BY_NAME[name], rows[:count])
+    engine = REAL[drafter].engine(target_of(name), expected[:count])
+    got, trace = engine.generate(Request(inputs, Sampling(max_new_tokens=NEW)))
+    assert got == expected[:count]
+    assert not trace.notes
+    if drafter == "draft-model-itself":
         assert trace.metrics.acceptance_length > 3
 
 
