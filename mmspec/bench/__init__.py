@@ -39,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the tables, write records; returns the exit status."""
     from mmspec.bench.caption import CaptionBench
+    from mmspec.commands.console import hush_libraries
 
+    hush_libraries()
     given = vars(args)
     values = {f.name: given[f.name] for f in fields(CaptionBench)}
     values["temperatures"] = tuple(args.temperatures)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmspec import catalog
 from mmspec.commands.console import Console, UsageError, hush_libraries
-from mmspec.commands.values import add_machine, add_output, number, whole
+from mmspec.commands.values import add_machine, add_model, add_output, number, whole
 from mmspec.pipelines.options import MAX_BATCH, MAX_NEW_TOKENS, CaptionOptions
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ _DEFAULT_OUT = "mmspec-out"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes; defaults come from :class:`CaptionOptions`."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="picture, clip or folder")
-    _add_model(parser)
+    add_model(parser).add_argument(
+        "--strict", action="store_true", help="fail when the drafter fails; default: decode plainly"
+    )
     _add_generation(parser)
     group = parser.add_argument_group("results")
     group.add_argument(
@@ -54,27 +56,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_machine(parser)
     add_output(parser)
-
-
-def _add_model(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("model and method")
-    group.add_argument(
-        "--model", default="tiny", help="tiny, a folder or a Hub id (default: %(default)s)"
-    )
-    group.add_argument("--revision", help="revision of a Hub model")
-    group.add_argument(
-        "--method",
-        default="auto",
-        metavar="NAME",
-        help=f"auto or one of {', '.join(catalog.names('text'))} (default: %(default)s)",
-    )
-    group.add_argument("--drafter", metavar="PATH", help="folder or Hub id of a drafter")
-    group.add_argument("--draft-length", type=whole(1, 64), help="most draft steps a round")
-    group.add_argument("--tree-width", type=whole(1, 64), help="children of a node of the tree")
-    group.add_argument("--tree-budget", type=whole(1, 512), help="most drafted tokens a round")
-    group.add_argument(
-        "--strict", action="store_true", help="fail when the drafter fails; default: decode plainly"
-    )
 
 
 def _add_generation(parser: argparse.ArgumentParser) -> None:

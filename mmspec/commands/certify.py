@@ -9,35 +9,31 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 from mmspec import catalog
-from mmspec.commands.console import Console, UsageError
-from mmspec.commands.values import add_machine, add_output, number, whole
+from mmspec.commands.console import Console, UsageError, hush_libraries
+from mmspec.commands.values import add_machine, add_model, add_output, number, whole
 from mmspec.pipelines.options import MAX_BATCH, MAX_NEW_TOKENS
 
 if TYPE_CHECKING:
     from mmspec.pipelines.caption import CaptionPipeline
     from mmspec.token_target import Request
 
-_PIPELINE = ("method", "drafter", "device", "dtype", "revision", "draft_length", "tree_width")
+_PIPELINE = (
+    "method",
+    "drafter",
+    "device",
+    "dtype",
+    "revision",
+    "draft_length",
+    "tree_width",
+    "tree_budget",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="picture, clip or folder")
-    group = parser.add_argument_group("model and method")
-    group.add_argument(
-        "--model", default="tiny", help="tiny, a folder or a Hub id (default: %(default)s)"
-    )
-    group.add_argument("--revision", help="revision of a Hub model")
-    group.add_argument(
-        "--method",
-        default="auto",
-        metavar="NAME",
-        help=f"auto or one of {', '.join(catalog.names('text'))} (default: %(default)s)",
-    )
-    group.add_argument("--drafter", metavar="PATH", help="folder or Hub id of a drafter")
-    group.add_argument("--draft-length", type=whole(1, 64), help="most draft steps a round")
-    group.add_argument("--tree-width", type=whole(1, 64), help="children of a node of the tree")
-    group.add_argument("--prompt", help="what to ask (default: for a description)")
+    add_model(parser)
+    parser.add_argument("--prompt", help="what to ask (default: for a description)")
     _add_test(parser)
     add_machine(parser)
     add_output(parser)
@@ -90,6 +86,7 @@ def run(args: argparse.Namespace) -> int:
         except ValueError as error:
             raise UsageError(str(error)) from None
     console = Console(args)
+    hush_libraries()
     import torch
 
     from mmspec.certify import certify

@@ -6,7 +6,7 @@ import argparse
 from dataclasses import asdict
 from typing import Any
 
-from mmspec.commands.console import Console
+from mmspec.commands.console import Console, hush_libraries
 from mmspec.commands.values import add_machine, add_output, number, whole
 
 _MARKS = {"ok": "ok  ", "warn": "warn", "error": "FAIL"}
@@ -59,6 +59,7 @@ def _costs(args: argparse.Namespace) -> list[dict[str, Any]]:
     from mmspec.costs import verify_costs
     from mmspec.pipelines import pipeline
 
+    hush_libraries()
     if args.threads:
         torch.set_num_threads(args.threads)
     captioner = pipeline(

@@ -6,6 +6,8 @@ import argparse
 import math
 from collections.abc import Callable
 
+from mmspec import catalog
+
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     """An integer of at least ``least`` and at most ``most``."""
@@ -39,6 +41,26 @@ def number(least: float, most: float = math.inf, *, above: bool = False) -> Call
         return value
 
     return convert
+
+
+def add_model(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Options every command that runs a method has; returns their group for more."""
+    group = parser.add_argument_group("model and method")
+    group.add_argument(
+        "--model", default="tiny", help="tiny, a folder or a Hub id (default: %(default)s)"
+    )
+    group.add_argument("--revision", help="revision of a Hub model")
+    group.add_argument(
+        "--method",
+        default="auto",
+        metavar="NAME",
+        help=f"auto or one of {', '.join(catalog.names('text'))} (default: %(default)s)",
+    )
+    group.add_argument("--drafter", metavar="PATH", help="folder or Hub id of a drafter")
+    group.add_argument("--draft-length", type=whole(1, 64), help="most draft steps a round")
+    group.add_argument("--tree-width", type=whole(1, 64), help="children of a node of the tree")
+    group.add_argument("--tree-budget", type=whole(1, 512), help="most drafted tokens a round")
+    return group
 
 
 def add_machine(parser: argparse.ArgumentParser) -> None:
