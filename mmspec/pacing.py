@@ -124,7 +124,7 @@ class CostFitted:
     ``(1 + sum_d P(at least d kept)) / seconds(length)`` (goodput, SmartSpec 2024), with the
     seconds of a round fitted by a line. When no length beats plain decoding by ``margin`` the
     pacer declines: it decodes plainly and looks again after a hold that doubles with every failed
-    look and is long enough for the look's cost to stay below 2 %. A look ends early when even a
+    look and is long enough for the look's cost to stay below 1 %. A look ends early when even a
     kind reading of it does not repay the measured cost.
 
     It reads counts of verified units only, so it never biases sampling. Books are kept per batch
@@ -139,7 +139,7 @@ class CostFitted:
     PLAIN_ROUNDS = 2
     PROBE_ROUNDS = 3
     MAX_HOLD = 4096
-    AMORTISE = 50  # plain rounds held for each one that a failed look cost
+    AMORTISE = 100  # plain rounds held for each one that a failed look cost
 
     def __init__(self, plan: Plan, margin: float = 1.03, hold: int = 24) -> None:
         if plan.length < 1:
