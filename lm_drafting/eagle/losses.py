@@ -11,6 +11,7 @@ from torch import Tensor
 from lm_drafting.eagle.head import EagleHead, Rotary
 from lm_drafting.eagle.slots import attention, barred
 from lm_drafting.targets import FeatureTarget
+from mmspec.distributions import overlap
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ def score(
     text = batch.ids[:, 1:].roll(-1, 1)[kept]
     predictions = rollout(head, rotary, batch, depth)
     total, agreement, right = p.new_zeros(()), [], []
-    overlap = total
+    shared = total
     for step, prediction in enumerate(predictions):
         chosen = prediction[kept]
         logs = target.head(chosen.to(dtype)).float().log_softmax(-1)
@@ -139,8 +140,8 @@ def score(
         agreement.append((share * hit).sum())
         right.append(torch.zeros_like(kept).masked_scatter(kept, hit))
         if step == 0:
-            overlap = (share * torch.minimum(p, logs.detach().exp()).sum(-1)).sum()
-    return Scores(total, torch.stack(agreement), overlap, _runs(right, batch))
+            shared = (share * overlap(p, logs.detach().exp())).sum()
+    return Scores(total, torch.stack(agreement), shared, _runs(right, batch))
 
 
 def rounds(scores: Scores, batch: Batch) -> list[int]:

@@ -79,7 +79,7 @@ def measure(bench: CaptionBench, suite: str, out: Path, progress: bool = True) -
     text = [f"{hardware_line()}, {dtype}, {len(images)} pictures, {bench.repeats} repeats"]
     for title, race in _races(bench, suite, target, images, progress):
         slug = title.lower().replace(" ", "-")
-        caption.write_raw(race, out, f"{suite}-{slug}", origin)
+        race.write(out / f"{suite}-{slug}.jsonl", origin)
         standings = race.standings()
         document["tables"][title] = [asdict(standing) for standing in standings]
         text += [f"\n{title}\n", markdown(standings)]

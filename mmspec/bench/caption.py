@@ -144,14 +144,6 @@ def sampling_of(bench: CaptionBench, target: Any, temperature: float) -> Samplin
     )
 
 
-def write_raw(race: Race, folder: Path, name: str, provenance: dict[str, Any]) -> Path:
-    """Raw records of one table; returns the file."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.jsonl"
-    race.write(path, provenance)
-    return path
-
-
 def pacing_contenders(bench: CaptionBench, target: Any) -> list[Contender]:
     """The plain loop, and ``auto`` with the trained drafter and with one that knows nothing."""
     trained = _engine(bench, target, "auto", bench.drafter, "auto")

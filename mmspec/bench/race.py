@@ -11,7 +11,7 @@ from typing import Any
 from mmspec.bench.contenders import Contender, EngineContender, Outcome
 from mmspec.bench.statistics import Interval, median_rate, ratio_of_rates
 from mmspec.sampling import Sampling
-from mmspec.speed import ideal_speedup
+from mmspec.speed import efficiency, ideal_speedup
 
 Cells = list[list[tuple[float, int]]]
 
@@ -93,12 +93,12 @@ class Race:
     def _standing(self, contender: Contender, plain: Contender) -> Standing:
         cells, base = self.cells[contender.name], self.cells[self.baseline]
         speedup = ratio_of_rates(cells, base)
-        tau = ideal = efficiency = share = None
+        tau = ideal = gained = share = None
         if isinstance(contender, EngineContender) and isinstance(plain, EngineContender):
             metrics = contender.trace.metrics
             tau, share = metrics.acceptance_length, metrics.draft_seconds / metrics.seconds
             ideal = ideal_speedup(contender.trace, plain.trace)
-            efficiency = speedup.middle / ideal if ideal else None
+            gained = efficiency(speedup.middle, ideal)
         pairs = zip(self.ids[contender.name], self.ids[self.baseline], strict=True)
         same = [a == b for a, b in pairs]
         return Standing(
@@ -107,7 +107,7 @@ class Race:
             speedup,
             tau,
             ideal,
-            efficiency,
+            gained,
             sum(same) / len(same),
             share,
         )
@@ -124,6 +124,7 @@ class Race:
                     )
                 )
         lines += [json.dumps({"standing": asdict(standing)}) for standing in self.standings()]
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("\n".join(lines) + "\n")
 
 
