@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
+import torch
 from torch import Tensor
 
+from lm_drafting.vision.compressor import Grid
 from mmspec.messages import Evidence
 from mmspec.roles import Decoder
 from mmspec.state import State
@@ -16,6 +18,11 @@ class FeatureTarget(Protocol):
     """A token target that lends its embedding table and its output head."""
 
     decoder: Decoder
+
+    @property
+    def device(self) -> torch.device:
+        """Where its tensors are."""
+        ...
 
     def prefill(self, request: Request) -> tuple[State, Evidence]:
         """Read the prompts; see :class:`mmspec.token_target.TokenTarget`."""
@@ -43,3 +50,9 @@ class CaptioningTarget(FeatureTarget, Protocol):
 def placeholder_ids(target: Any) -> tuple[int, ...]:
     """Tokens that stand for pictures or clips in the target's prompts; none for a text model."""
     return tuple(getattr(target, "image_token_ids", ()))
+
+
+def visual_grids(target: Any, inputs: dict[str, Any]) -> list[list[Grid | None]] | None:
+    """Grids of every row's pictures in order, where the target knows them."""
+    known = getattr(target, "visual_grids", None)
+    return None if known is None else cast("list[list[Grid | None]]", known(inputs))

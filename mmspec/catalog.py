@@ -175,7 +175,7 @@ METHODS: tuple[Method, ...] = (
         name="eagle",
         family="text",
         summary="one decoder layer on the target's hidden states drafts a dynamic tree",
-        build="lm_drafting.eagle:build",
+        build="lm_drafting.building:build_eagle",
         length=10,
         width=2,
         budget=16,
@@ -183,6 +183,58 @@ METHODS: tuple[Method, ...] = (
         trained=True,
         needs="a drafter trained for the target (`mmspec train eagle`)",
         paper="Li et al. 2024, arXiv 2401.15077 and arXiv 2406.16858",
+    ),
+    Method(
+        name="vispec",
+        family="text",
+        summary="EAGLE's layer on a few compressed visual tokens and one vector of the picture",
+        build="lm_drafting.building:build_vispec",
+        length=10,
+        width=2,
+        budget=16,
+        options=("temperature",),
+        trained=True,
+        needs="a drafter trained for the target (`mmspec train vispec`)",
+        paper="Kang et al. 2025, arXiv 2509.15235",
+    ),
+    Method(
+        name="specvlm",
+        family="text",
+        summary="EAGLE's layer behind a gate that picks how each picture is shortened",
+        build="lm_drafting.building:build_specvlm",
+        length=10,
+        width=2,
+        budget=16,
+        options=("temperature",),
+        trained=True,
+        needs="a drafter trained for the target (`mmspec train specvlm`)",
+        paper="Huang et al. 2025, arXiv 2509.11815",
+    ),
+    Method(
+        name="flash",
+        family="text",
+        summary="one pass over a compressed picture drafts several tokens at once",
+        build="lm_drafting.building:build_flash",
+        length=5,
+        width=3,
+        budget=16,
+        options=("temperature", "tree"),
+        trained=True,
+        needs="a drafter trained for the target (`mmspec train flash`)",
+        paper="Wang et al. 2025, arXiv 2505.12728",
+    ),
+    Method(
+        name="eagle3",
+        family="text",
+        summary="one decoder layer on hidden states of several layers, with its own vocabulary",
+        build="lm_drafting.building:build_eagle3",
+        length=7,
+        width=4,
+        budget=24,
+        options=("temperature",),
+        trained=True,
+        needs="a drafter trained for the target (`mmspec train eagle3`)",
+        paper="Li et al. 2025, arXiv 2503.01840",
     ),
 )
 
@@ -193,8 +245,13 @@ EMBEDDED: dict[str, dict[str, str]] = {
         "draft-model": "draft-text",
         "draft-model-tree": "draft-text",
         "eagle": "eagle",
+        "vispec": "vispec",
+        "specvlm": "specvlm",
+        "flash": "flash",
     },
 }
+# Best measured first, see docs/measuring.md; ``auto`` takes the first there is a drafter for.
+_PREFERRED = ("eagle", "vispec", "specvlm", "flash", "eagle3")
 
 
 def methods(family: str | None = None) -> tuple[Method, ...]:
@@ -258,20 +315,32 @@ def choose(model: str | None = None, drafter: Any = None) -> tuple[Method, str]:
         The row, and why it was chosen.
     """
     if drafter is not None:
-        name = "draft-model" if _is_language_model(drafter) else "eagle"
+        name = _method_of(drafter)
         return get(name), f"auto chose {name}: it fits the given drafter"
-    if model is not None and embedded_folder(model, "eagle") is not None:
-        return get("eagle"), f"auto chose eagle: {model} has a trained drafter"
+    for name in _PREFERRED:
+        if model is not None and embedded_folder(model, name) is not None:
+            return get(name), f"auto chose {name}: {model} has a trained drafter"
     return get("prompt-lookup"), "auto chose prompt-lookup: no trained drafter is known"
 
 
-def _is_language_model(drafter: Any) -> bool:
-    """Whether a drafter is a whole model rather than a head on the target's hidden states."""
+def _method_of(drafter: Any) -> str:
+    """The method a drafter is for: a whole model, or a network on the target's hidden states."""
     if not isinstance(drafter, str | Path):
-        return hasattr(drafter, "generate")
+        return "draft-model" if hasattr(drafter, "generate") else str(drafter.kind)
     try:
-        config = json.loads((Path(drafter) / "config.json").read_text(encoding="utf-8"))
+        # First, since some of these folders call themselves causal language models.
+        return str(resolve("lm_drafting.checkpoints:kind_of")(drafter))
+    except ValueError:
+        if _is_language_model(drafter):
+            return "draft-model"
+        raise
+
+
+def _is_language_model(folder: str | Path) -> bool:
+    """Whether a local folder says that it holds a whole model."""
+    try:
+        config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    architectures = config.get("architectures") or [""]
-    return str(architectures[0]).endswith(("ForCausalLM", "ForConditionalGeneration"))
+    architecture = str((config.get("architectures") or [""])[0])
+    return architecture.endswith(("ForCausalLM", "ForConditionalGeneration"))

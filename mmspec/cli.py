@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "caption": ("mmspec.commands.caption", "caption pictures, clips and folders"),
     "methods": ("mmspec.commands.methods", "list the speculative methods"),
     "train": ("mmspec.commands.train", "train a drafter or the embedded models"),
+    "export": ("mmspec.commands.export", "write a drafter in the format that vLLM serves"),
     "bench": ("mmspec.bench", "benchmark methods side by side"),
     "certify": ("mmspec.commands.certify", "prove that a method is lossless on your model"),
     "doctor": ("mmspec.commands.doctor", "check the installation and measure this machine"),

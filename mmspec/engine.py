@@ -10,7 +10,7 @@ import torch
 
 from mmspec.guard import PATIENCE, Guarded, NoDraft
 from mmspec.loop import speculate
-from mmspec.messages import Commit
+from mmspec.messages import Commit, Features
 from mmspec.noise import Noise, seeds_from
 from mmspec.pacing import Plain
 from mmspec.roles import Drafter, Pacer, Rule
@@ -69,10 +69,10 @@ class Engine:
             raise ValueError(f"{len(seeds)} seeds given for {rows} rows; give one a row")
         horizon = request.sampling.max_new_tokens
         noise = Noise(seeds, request.inputs["input_ids"].device, horizon)
-        features = request.features or bool(getattr(self.drafter, "needs_features", False))
-        request = replace(
-            request, features=features, lookahead=max(request.lookahead, self.lookahead)
-        )
+        request = replace(request, lookahead=max(request.lookahead, self.lookahead))
+        if getattr(self.drafter, "needs_features", False):
+            layers = getattr(self.drafter, "target_layers", None)
+            request = replace(request, features=Features(layers))
         guarded = Guarded(
             self.drafter,
             trace,

@@ -53,6 +53,40 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Features:
+    """Which hidden states of the target a drafter reads.
+
+    Attributes:
+        layers: Decoder layers whose inputs, before any norm, are put side by side; ascending. The
+            number of layers stands for what leaves the last one. None asks for the last hidden
+            states after the final norm.
+    """
+
+    layers: tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        layers = self.layers
+        if layers is not None and (not layers or list(layers) != sorted(set(layers))):
+            raise ValueError(
+                f"layers must be ascending and differ, got {layers}; sort them, or give None for "
+                "the last hidden states after the final norm"
+            )
+
+    def check(self, num_layers: int) -> None:
+        """Refuse layers that a decoder of ``num_layers`` does not have.
+
+        Raises:
+            ValueError: The first of them, and the valid range.
+        """
+        for layer in self.layers or ():
+            if not 0 <= layer <= num_layers:
+                raise ValueError(
+                    f"features of layer {layer} are asked for; the target has {num_layers} layers, "
+                    f"give 0 to {num_layers} ({num_layers} is what leaves the last layer)"
+                )
+
+
+@dataclass(frozen=True)
 class Draft:
     """Proposed units and where they come from.
 
@@ -110,8 +144,8 @@ class Evidence:
         law: Law of the unit that follows each node, ``nodes + 1`` rows, after all processors.
         positions: ``(batch, nodes + 1)`` index, in the row's output, of the unit that follows each
             node. Rules use it to draw the same number for the same position in every method.
-        hidden: ``(batch, nodes + 1, hidden)`` last hidden states (after the final norm), kept when
-            a drafter asked for them.
+        hidden: ``(batch, nodes + 1, width)`` hidden states of the root and every node, kept when a
+            drafter asked for them; :class:`Features` says which, one hidden size wide for each.
         score: ``(batch, nodes)`` reward of each unit for rules that judge by score.
     """
 

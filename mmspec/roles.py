@@ -6,7 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from mmspec.messages import Commit, Draft, Evidence, Plan, Verdict
+from mmspec.messages import Commit, Draft, Evidence, Features, Plan, Verdict
 from mmspec.noise import Noise
 from mmspec.rules.certificate import Certificate
 
@@ -42,7 +42,12 @@ class Target(Protocol):
 
 @runtime_checkable
 class Drafter(Protocol):
-    """Proposes units. Whatever it proposes, the output stays right; only speed is at stake."""
+    """Proposes units. Whatever it proposes, the output stays right; only speed is at stake.
+
+    A drafter that reads hidden states of the target says so by two optional attributes:
+    ``needs_features = True``, and ``target_layers``, the ``layers`` of
+    :class:`~mmspec.messages.Features`. The engine then has the target keep them.
+    """
 
     name: str
 
@@ -102,9 +107,15 @@ class Decoder(Protocol):
 
     vocab_size: int
     hidden_size: int
+    num_layers: int
 
-    def prefill(self, inputs: dict[str, Any], reserve: int, want_features: bool) -> Any:
+    def prefill(self, inputs: dict[str, Any], reserve: int, features: Features | None) -> Any:
         """Read right-padded prompts into a fresh cache with ``reserve`` free slots a row.
+
+        Args:
+            inputs: The processor's tensors.
+            reserve: Slots for what follows the prompts.
+            features: Hidden states to keep, of layers the decoder has; None keeps nothing.
 
         Returns:
             A :class:`~mmspec.token_target.Prefilled`.
@@ -121,9 +132,10 @@ class Decoder(Protocol):
             positions: ``(batch, n)`` logical positions.
             mask: ``(batch, 1, n, view)`` bool, True where attention may look; None for one token a
                 row that sees everything in view.
-            state: The state, for its cache and rotary offset.
+            state: The state, for its cache, rotary offset and features.
 
         Returns:
-            Logits ``(batch, n, vocab)`` and last hidden states after the final norm.
+            Logits ``(batch, n, vocab)`` and the hidden states ``(batch, n, width)`` that
+            ``state.features`` asks for; where it is None, the last ones after the final norm.
         """
         ...

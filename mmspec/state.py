@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmspec.messages import Features
+
 
 @dataclass
 class Prompt:
@@ -16,9 +18,10 @@ class Prompt:
     Attributes:
         inputs: The processor's tensors, right-padded, as given to the target.
         lengths: Prompt length of every row, image placeholders expanded.
-        hidden: ``(batch, longest, hidden)`` last hidden states of the prompt, if asked for.
+        hidden: ``(batch, longest, width)`` hidden states of the prompt, those that
+            :class:`~mmspec.messages.Features` asked for; None unless asked.
         embeds: ``(batch, longest, hidden)`` the decoder's input embeddings (projected image
-            features at image positions), if asked for.
+            features at image positions); None unless features were asked for.
     """
 
     inputs: dict[str, Any]
@@ -49,7 +52,7 @@ class State:
         finished: Whether each row is complete.
         sampler: Turns logits into laws for this request; here, not in the target, so that two
             requests may be in progress on one target.
-        want_hidden: Keep hidden states in the evidence.
+        features: Hidden states to keep in the evidence; None keeps none.
     """
 
     tokens: Tensor
@@ -62,7 +65,7 @@ class State:
     pending: int = 1
     rope_offset: Tensor | None = None
     sampler: Any = None
-    want_hidden: bool = False
+    features: Features | None = None
 
     @property
     def batch(self) -> int:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmspec.cache import RaggedCache
-from mmspec.messages import Commit, Draft, Evidence, Verdict
+from mmspec.messages import Commit, Draft, Evidence, Features, Verdict
 from mmspec.roles import Decoder
 from mmspec.sampling import Sampler, Sampling
 from mmspec.state import Prompt, State
@@ -24,13 +24,14 @@ class Request:
         inputs: The processor's tensors; ``input_ids`` and ``attention_mask`` may be padded on
             either side.
         sampling: How units are chosen and when rows end.
-        features: Keep hidden states and input embeddings for a drafter that reads them.
+        features: Hidden states to keep, beside the prompt's input embeddings, for a drafter that
+            reads them; True for the last ones after the final norm.
         lookahead: Most nodes any draft will have; sizes the cache.
     """
 
     inputs: dict[str, Any]
     sampling: Sampling = field(default_factory=Sampling)
-    features: bool = False
+    features: Features | bool = False
     lookahead: int = 0
 
 
@@ -44,8 +45,8 @@ class Prefilled:
         cache: Cache holding the prompts in slots 0, 1, ...
         logits: ``(batch, vocab)`` after the last prompt token of every row.
         rope_offset: See :class:`~mmspec.state.State`.
-        hidden: ``(batch, longest, hidden)`` last hidden states; None unless asked for.
-        embeds: ``(batch, longest, hidden)`` decoder inputs; None unless asked for.
+        hidden: ``(batch, longest, width)`` the features asked for, else None.
+        embeds: ``(batch, longest, hidden)`` decoder inputs; None unless features were asked for.
     """
 
     ids: Tensor
@@ -71,11 +72,15 @@ class TokenTarget:
         """Read the prompts; the evidence decides the first new token of every row.
 
         Raises:
-            ValueError: Inputs the adapter refuses, with the fix in the message.
+            ValueError: Inputs the adapter refuses, with the fix in the message, or features of
+                layers that the decoder does not have.
         """
         sampling = request.sampling
+        features = Features() if request.features is True else request.features or None
+        if features is not None and features.layers is not None:
+            features.check(self.decoder.num_layers)
         reserve = sampling.max_new_tokens + request.lookahead + 1
-        filled = self.decoder.prefill(request.inputs, reserve, request.features)
+        filled = self.decoder.prefill(request.inputs, reserve, features)
         batch, longest = filled.ids.shape
         device = filled.ids.device
         tokens = torch.zeros(batch, longest + reserve, dtype=torch.long, device=device)
@@ -92,7 +97,7 @@ class TokenTarget:
             rope_offset=filled.rope_offset,
             prompt_lengths=torch.tensor(filled.lengths, device=device),
             sampler=Sampler(sampling),
-            want_hidden=request.features,
+            features=features,
         )
         nothing = Draft.empty(batch, device)
         last = None
@@ -160,7 +165,7 @@ class TokenTarget:
         return Evidence(
             law=state.sampler.law(logits, positions, state, draft),
             positions=positions,
-            hidden=hidden if state.want_hidden else None,
+            hidden=None if state.features is None else hidden,
         )
 
     def _truncate(self, state: State, emitted: Tensor, count: Tensor) -> Tensor:

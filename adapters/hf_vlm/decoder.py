@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -20,7 +21,9 @@ from adapters.hf_vlm.support import (
     placeholder_ids,
     window_of,
 )
+from adapters.hf_vlm.taps import decoder_layers, embeddings_read, layers_read, side_by_side
 from mmspec.cache import RaggedCache
+from mmspec.messages import Features
 from mmspec.state import State
 from mmspec.token_target import Prefilled
 
@@ -52,7 +55,8 @@ class HFDecoder:
         config = self._text.config
         self.vocab_size = self.head.vocab_size
         self.hidden_size: int = config.hidden_size
-        self._layers: int = config.num_hidden_layers
+        self.num_layers: int = config.num_hidden_layers
+        self._layers = decoder_layers(self._text, self.num_layers)
         self._kinds = layer_kinds(config)
         self._window = window_of(config)
         self._axes = AXES if hasattr(self._base, "get_rope_index") else 1
@@ -65,7 +69,7 @@ class HFDecoder:
 
     # Not inference mode: what a caller outside the engine collects may enter a training step.
     @torch.no_grad()
-    def prefill(self, inputs: dict[str, Any], reserve: int, want_features: bool) -> Prefilled:
+    def prefill(self, inputs: dict[str, Any], reserve: int, features: Features | None) -> Prefilled:
         """Read prompts padded on either side; see :class:`mmspec.roles.Decoder`.
 
         Raises:
@@ -74,26 +78,29 @@ class HFDecoder:
         self._check(inputs)
         rows, lengths = right_padded(inputs, self._pad_id)
         ids = rows["input_ids"]
-        cache = RaggedCache(self._layers, ids.shape[1] + reserve)
+        cache = RaggedCache(self.num_layers, ids.shape[1] + reserve)
         cache.place(0, ids.shape[1], ids.shape[1])
         offset = None
         if self._axes > 1:
             rows = self._with_token_types(rows)
             rows["position_ids"], offset = prompt_positions(self._base, rows, lengths)
-        seen = _InputEmbeddings(self._text) if want_features else None
-        try:
+        with embeddings_read(self._text) as embeds, self._reading(features) as read:
             hidden = self._base(
                 **self._cast(rows), past_key_values=cache, use_cache=True
             ).last_hidden_state
-        finally:
-            if seen is not None:
-                seen.remove()
         last = torch.tensor(lengths, device=ids.device) - 1
         logits = self.head(hidden[torch.arange(len(lengths), device=ids.device), last])
-        if seen is None:
-            return Prefilled(ids, lengths, cache, logits, rope_offset=offset)
-        embeds = self.embed(ids) if seen.value is None else seen.value
-        return Prefilled(ids, lengths, cache, logits, offset, hidden=hidden, embeds=embeds)
+        if features is None:
+            return Prefilled(ids, lengths, cache, logits, offset)
+        return Prefilled(
+            ids,
+            lengths,
+            cache,
+            logits,
+            offset,
+            hidden=side_by_side(read, hidden),
+            embeds=embeds[0] if embeds else self.embed(ids),
+        )
 
     @torch.no_grad()
     def step(
@@ -105,18 +112,24 @@ class HFDecoder:
             positions = positions + state.rope_offset
         if self._axes > 1:
             positions = positions.expand(self._axes, -1, -1)
-        hidden = self._text(
-            input_ids=tokens,
-            position_ids=positions,
-            attention_mask=attention,
-            past_key_values=state.cache,
-            use_cache=True,
-        ).last_hidden_state
-        return self.head(hidden), hidden
+        with self._reading(state.features) as read:
+            hidden = self._text(
+                input_ids=tokens,
+                position_ids=positions,
+                attention_mask=attention,
+                past_key_values=state.cache,
+                use_cache=True,
+            ).last_hidden_state
+        return self.head(hidden), side_by_side(read, hidden)
 
     def embed(self, ids: Tensor) -> Tensor:
         """Rows of the input embedding table, scaled as the model scales them."""
         return self.model.get_input_embeddings()(ids)
+
+    def _reading(self, features: Features | None) -> AbstractContextManager[dict[int, Tensor]]:
+        """Catch the inputs of the layers asked for, by layer."""
+        wanted = None if features is None else features.layers
+        return layers_read(self._layers, wanted or ())
 
     def _attention(
         self, mask: Tensor | None, positions: Tensor, cache: RaggedCache
@@ -175,18 +188,3 @@ class HFDecoder:
             else value
             for key, value in rows.items()
         }
-
-
-class _InputEmbeddings:
-    """Catches the embeddings one forward pass of a text decoder starts from."""
-
-    def __init__(self, text: Any) -> None:
-        self.value: Tensor | None = None
-        self._handle = text.register_forward_pre_hook(self._catch, with_kwargs=True)
-
-    def remove(self) -> None:
-        """Take the hook off the model again."""
-        self._handle.remove()
-
-    def _catch(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        self.value = kwargs.get("inputs_embeds")

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adapters.hf_vlm import grids
 from adapters.hf_vlm.decoder import HFDecoder
 from adapters.hf_vlm.prompts import Prompter
 from adapters.hf_vlm.support import FRAME_VIDEO, placeholder_ids
@@ -84,6 +85,19 @@ class HFTarget(TokenTarget):
         # Generic tokenizers add token types that most models have no use for.
         takes = self.decoder.accepted | {"attention_mask"}
         return {key: value for key, value in encoded.items() if key in takes}
+
+    def visual_grids(self, inputs: dict[str, Any]) -> list[list[grids.Grid | None]]:
+        """Frames, rows and columns of what every row shows, in the order of the placeholders.
+
+        One entry a picture or clip, a tile where a family cuts pictures into tiles, a frame where
+        text separates the frames of a clip; the product of each is its number of placeholders,
+        which run frame by frame, row by row. None stands for neighbouring placeholders, however
+        many pictures they are, that lie on no grid or on none that is known.
+
+        Args:
+            inputs: As returned by ``prepare``, or as a request or a state's prompt holds them.
+        """
+        return grids.visual_grids(self.model.config, inputs)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of generated ids, special tokens left out."""

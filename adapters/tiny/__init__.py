@@ -1,7 +1,8 @@
 """The embedded default: a small drawn world with ground truth, and models trained on it.
 
 `world` draws scenes and clips, describes them, and reads descriptions back; `weights/captioner` is
-a `LlavaForConditionalGeneration` folder, `weights/draft-text` a text-only draft model for it.
+a `LlavaForConditionalGeneration` folder, `weights/draft-text` a text-only draft model for it, and
+`weights/{eagle,vispec,specvlm,flash}` are drafters on its hidden states.
 """
 
 from __future__ import annotations
@@ -10,5 +11,5 @@ from pathlib import Path
 
 
 def folder(name: str) -> Path:
-    """Folder of an embedded model: ``captioner``, ``draft-text`` or ``eagle``; it may not exist."""
+    """Folder of an embedded model, by its name under ``weights``; it may not exist."""
     return Path(__file__).parent / "weights" / name

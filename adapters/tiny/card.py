@@ -31,10 +31,11 @@ A clip is its frames as several images in one user turn; 3 to 16 frames occur in
 
 ## Data
 
-Scenes of one to five things (6 shapes, 8 colours, 3 sizes, 3 textures, 9 cells, 6 background tones)
-and clips of one to three things of which one or two move. Drawn on the fly from seeds below 10^9;
+Scenes of one to six things (6 shapes, 8 colours, 3 sizes, 5 textures, 9 cells, 6 background tones)
+and clips of one to five things of which one to three move. Drawn on the fly from seeds below 10^9;
 held-out seeds are disjoint. Captions come in four styles; a prompt may ask for one, otherwise the
-background decides.
+background decides. Nearly every word of a caption is something to be seen: a drafter that is blind
+to the picture must guess.
 
 ## Recipe
 
@@ -57,8 +58,8 @@ python -m adapters.tiny.train_captioner --out adapters/tiny/weights/captioner
 
 It knows this world and nothing else: unknown words become `<unk>`, photographs give nonsense.
 
-Closing sentences (comparisons, what is shared, where a mover ends) are parsed for grammar only, are
-in no score above, and are sometimes wrong.
+Captions have 40 to 70 words where there are five or six things, less where there are fewer; four of
+five training pictures have five or more.
 """
 
 _BLIND = """\

@@ -29,7 +29,7 @@ PICTURES = {
     "picture-5.jpg": 117,
     "picture-6.webp": 121,
 }
-CLIP = ("clip-1.mp4", 8)
+CLIP = ("clip-1.mp4", 12)
 
 
 def write_pictures(folder: Path) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+from lm_drafting.features.network import Attend, DraftNetwork, Rope
+from lm_drafting.features.rotary import rotate
+from lm_drafting.vision.building import build_compressor
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,11 @@ class EagleConfig:
         rope_theta: Base of the rotary frequencies.
         bias: Whether ``fc`` has a bias.
         qkv_bias: Whether queries, keys and values have biases (Qwen targets).
-        input_layernorm: Whether the layer normalises its input; EAGLE-1 and -2 do not.
+        input_layernorm: Whether the layer normalises its input; EAGLE-1 and -2 do not, EagleVLM
+            does.
+        final_norm: Whether its output is normalised (NeMo AutoModel's ViSpec); others are not.
+        compressor: What shortens pictures, see
+            :func:`lm_drafting.vision.building.build_compressor`; None reads every visual token.
     """
 
     hidden_size: int
@@ -42,6 +47,8 @@ class EagleConfig:
     bias: bool = True
     qkv_bias: bool = False
     input_layernorm: bool = False
+    final_norm: bool = False
+    compressor: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
         heads, shared = self.num_attention_heads, self.num_key_value_heads
@@ -54,7 +61,7 @@ class EagleConfig:
             )
 
 
-class EagleHead(nn.Module):
+class EagleHead(DraftNetwork):
     """``fc``, then one Llama layer; the target's own head turns its output into logits.
 
     EAGLE (Li et al. 2024, section 3): the pair (embedding of token ``j + 1``, hidden state of
@@ -67,6 +74,10 @@ class EagleHead(nn.Module):
     Args:
         config: Shape of the network.
     """
+
+    kind: ClassVar[str] = "eagle"
+    title: ClassVar[str] = "EAGLE"
+    about: ClassVar[str] = "One decoder layer that predicts the target's next hidden states."
 
     def __init__(self, config: EagleConfig) -> None:
         super().__init__()
@@ -84,80 +95,53 @@ class EagleHead(nn.Module):
         self.input_layernorm = (
             nn.RMSNorm(hidden, config.rms_norm_eps) if config.input_layernorm else None
         )
+        self.norm = nn.RMSNorm(hidden, config.rms_norm_eps) if config.final_norm else None
+        spec = config.compressor or {"kind": "none"}
+        self.compressor = build_compressor(spec, hidden=hidden, row=self.row_size)
         self.register_state_dict_post_hook(_to_official)
         self.register_load_state_dict_pre_hook(_from_official)
 
-    def forward(self, pairs: Tensor, rope: tuple[Tensor, Tensor], attend: Attend) -> Tensor:
-        """Predicted hidden states ``(batch, n, hidden)``.
+    @property
+    def cache_shape(self) -> tuple[int, int]:
+        """Key/value heads, and the width of one."""
+        return self.config.num_key_value_heads, self.config.head_dim
 
-        Args:
-            pairs: ``(batch, n, 2 * hidden)`` embedding and hidden state, in this order.
-            rope: Cosines and signed sines of the positions, see :class:`Rotary`.
-            attend: Maps queries, keys and values ``(batch, heads, n, head_dim)`` to the attention's
-                output; knows the cache and the mask.
-        """
-        x = self.fc(pairs)
-        y = x if self.input_layernorm is None else self.input_layernorm(x)
+    @property
+    def row_size(self) -> int:
+        """Width of a row."""
+        return int(self.config.hidden_size)
+
+    def fuse(self, embeds: Tensor, features: Tensor, summary: Tensor | None = None) -> Tensor:
+        """``fc`` on embedding and hidden state, in this order."""
+        return self.fc(torch.cat([embeds, features], -1))
+
+    def forward(self, rows: Tensor, rope: Rope, attend: Attend) -> Tensor:
+        """One Llama layer; see :class:`DraftNetwork`."""
+        y = rows if self.input_layernorm is None else self.input_layernorm(rows)
         heads = self.qkv_proj(y).unflatten(-1, (-1, self.config.head_dim)).transpose(1, 2)
         rotated, values = heads.split(self._split, 1)
         rotated = rotate(rotated, rope)
         out = attend(rotated[:, : self._queries], rotated[:, self._queries :], values)
-        x = x + self.o_proj(out.transpose(1, 2).flatten(2))
+        x = rows + self.o_proj(out.transpose(1, 2).flatten(2))
         gate, up = self.gate_up_proj(self.post_attention_layernorm(x)).chunk(2, -1)
-        return x + self.down_proj(F.silu(gate) * up)
+        x = x + self.down_proj(F.silu(gate) * up)
+        return x if self.norm is None else self.norm(x)
 
     def reset_parameters(self, generator: torch.Generator) -> None:
         """Start values for training, drawn from ``generator``: every projection keeps its scale.
 
         Passing the hidden state on unchanged is a bad start: it repeats the token just seen.
         """
+        if self.compressor is not None:
+            self.compressor.reset_parameters(generator)
         with torch.no_grad():
             for name, weight in self.named_parameters():
+                if name.startswith("compressor."):
+                    continue
                 if weight.dim() > 1:
                     weight.normal_(0.0, weight.shape[1] ** -0.5, generator=generator)
                 elif name.endswith("bias"):
                     weight.zero_()
-
-
-class Rotary:
-    """Rotary position tables, extended on demand.
-
-    Args:
-        head_dim: Width of a head.
-        theta: Base of the frequencies.
-    """
-
-    def __init__(self, head_dim: int, theta: float) -> None:
-        steps = torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim
-        self._inverse = theta**-steps
-        self._cos = self._sin = torch.empty(0)
-
-    def between(self, start: int, end: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Tables ``(end - start, head_dim)`` of consecutive positions."""
-        self._reach(end, like)
-        return self._cos[start:end], self._sin[start:end]
-
-    def at(self, positions: Tensor, longest: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Tables ``(batch, 1, n, head_dim)`` at ``positions`` ``(batch, n)`` below ``longest``."""
-        self._reach(longest, like)
-        positions = positions.clamp(max=self._cos.shape[0] - 1)
-        return self._cos[positions].unsqueeze(1), self._sin[positions].unsqueeze(1)
-
-    def _reach(self, length: int, like: Tensor) -> None:
-        known = self._cos
-        if known.shape[0] >= length and known.dtype == like.dtype and known.device == like.device:
-            return
-        angles = torch.arange(max(2 * length, 256)).unsqueeze(1) * self._inverse
-        sin = angles.sin()
-        # The sign of "rotate half" is folded into the table: see `rotate`.
-        self._cos = torch.cat([angles.cos()] * 2, dim=1).to(like)
-        self._sin = torch.cat([-sin, sin], dim=1).to(like)
-
-
-def rotate(x: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
-    """Rotary embedding of ``(batch, heads, n, head_dim)``; halves are swapped by a roll."""
-    cos, sin = rope
-    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 _ATTENTION = "layers.0.self_attn."

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mmspec.bench.caption import CaptionBench
     from mmspec.bench.race import Race
 
-SUITES = ("caption", "pacing")
+SUITES = ("caption", "caption-video", "visual-tokens", "pacing")
 BATCHES = (1, 4, 16)
 
 
@@ -25,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", help="folder of pictures (default: unseen pictures of the world)")
     parser.add_argument("--drafter", help="trained drafter for a target that is not embedded")
     parser.add_argument("--prompt", help="text of the request")
-    parser.add_argument("--images", type=int, default=32)
+    parser.add_argument("--images", type=int, default=32, help="pictures or clips")
+    parser.add_argument("--frames", type=int, help="frames of each clip of caption-video (8)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--max-new-tokens", type=int, default=128)
     parser.add_argument("--temperatures", type=float, nargs="+", default=[0.0, 1.0])
@@ -45,6 +46,8 @@ def run(args: argparse.Namespace) -> int:
     given = vars(args)
     values = {f.name: given[f.name] for f in fields(CaptionBench)}
     values["temperatures"] = tuple(args.temperatures)
+    clips = args.suite in ("caption-video", "visual-tokens")
+    values["frames"] = (args.frames or 8) if clips else 0
     bench = CaptionBench(**values)
     if args.quick:
         bench = replace(bench, images=8, repeats=3)
@@ -59,8 +62,9 @@ def measure(bench: CaptionBench, suite: str, out: Path, progress: bool = True) -
 
     Args:
         bench: What is measured.
-        suite: ``caption`` (every method, a table a temperature) or ``pacing`` (``auto`` against the
-            plain loop, a table a batch size).
+        suite: ``caption`` or ``caption-video`` (every method, a table a temperature),
+            ``visual-tokens`` (what drafters pay for longer clips), or ``pacing`` (``auto`` against
+            the plain loop, a table a batch size).
         out: Folder of the records and of the Markdown tables.
         progress: Show bars.
 
@@ -71,12 +75,16 @@ def measure(bench: CaptionBench, suite: str, out: Path, progress: bool = True) -
     from mmspec.bench.provenance import hardware_line, provenance
     from mmspec.bench.race import markdown
 
-    images = caption.pictures(bench)
+    images = caption.shown(bench)
     dtype = caption.faster_dtype(bench, images)
     target = caption.load(bench, dtype)
-    origin = provenance({**asdict(bench), "dtype": dtype}, (image.tobytes() for image in images))
+    frames = (frame.tobytes() for one in images for frame in one)
+    origin = provenance({**asdict(bench), "dtype": dtype}, frames)
     document: dict[str, Any] = {"command": "bench", "provenance": origin, "tables": {}}
-    text = [f"{hardware_line()}, {dtype}, {len(images)} pictures, {bench.repeats} repeats"]
+    what = f"clips of {bench.frames} frames" if bench.frames else "pictures"
+    text = [f"{hardware_line()}, {dtype}, {len(images)} {what}, {bench.repeats} repeats"]
+    if suite == "visual-tokens":
+        return _grow(bench, target, origin, out, progress)
     for title, race in _races(bench, suite, target, images, progress):
         slug = title.lower().replace(" ", "-")
         race.write(out / f"{suite}-{slug}.jsonl", origin)
@@ -88,6 +96,28 @@ def measure(bench: CaptionBench, suite: str, out: Path, progress: bool = True) -
     return document
 
 
+def _grow(
+    bench: CaptionBench, target: Any, origin: dict[str, Any], out: Path, progress: bool
+) -> dict[str, Any]:
+    """Run the visual-tokens suite and write its records, table and plot."""
+    from tqdm.auto import tqdm
+
+    from mmspec.bench import growth
+    from mmspec.bench.provenance import hardware_line
+
+    with tqdm(disable=not progress, desc="visual tokens") as bar:
+        rows = list(growth.measure_growth(bench, target, bar.update))
+    records = [asdict(row) for row in rows]
+    out.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps(origin), *(json.dumps(record) for record in records)]
+    (out / "visual-tokens.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    text = f"{hardware_line()}, {bench.repeats} repeats\n\n{growth.markdown(rows)}\n"
+    (out / "visual-tokens.md").write_text(text, encoding="utf-8")
+    growth.plot(rows, out / "visual-tokens.png")
+    sys.stderr.write(text)
+    return {"command": "bench", "provenance": origin, "tables": {"Visual tokens": records}}
+
+
 def _races(
     bench: CaptionBench, suite: str, target: Any, images: list[Any], progress: bool
 ) -> Iterator[tuple[str, Race]]:
@@ -97,7 +127,7 @@ def _races(
     from mmspec.bench import caption
     from mmspec.bench.race import Race
 
-    if suite == "caption":
+    if suite != "pacing":
         runs = [(f"Temperature {t:g}", 1, t, caption.contenders) for t in bench.temperatures]
     else:
         runs = [(f"Batch {size}", size, 0.0, caption.pacing_contenders) for size in BATCHES]

@@ -28,7 +28,8 @@ class CaptionBench:
     Attributes:
         model: Embedded name, folder or Hub id of the target.
         data: Folder of pictures; None takes unseen pictures of the embedded world.
-        images: How many pictures.
+        images: How many pictures or clips.
+        frames: Frames of each clip; 0 measures pictures.
         repeats: Interleaved repeats.
         max_new_tokens: Most tokens a caption may have.
         temperatures: One table each; 0 is greedy.
@@ -40,6 +41,7 @@ class CaptionBench:
     model: str = "tiny"
     data: str | None = None
     images: int = 32
+    frames: int = 0
     repeats: int = 5
     max_new_tokens: int = 128
     temperatures: tuple[float, ...] = (0.0, 1.0)
@@ -52,15 +54,29 @@ class CaptionBench:
             raise ValueError("a benchmark needs at least one image and one repeat")
 
 
-def pictures(bench: CaptionBench) -> list[Any]:
-    """The pictures to caption, RGB."""
+def shown(bench: CaptionBench) -> list[list[Any]]:
+    """What is captioned, RGB: one picture each, or the frames of a clip each."""
     if bench.data is not None:
-        from mmspec.media import collect_inputs, read_image
+        return _of_folder(bench, bench.data)
+    if bench.frames:
+        clips = _world("clips:long_caption_clips")(bench.images)
+        return [_world("render:render_clip")(clip, bench.frames) for clip in clips]
+    scenes = _world("scene:long_caption_scenes")(bench.images)
+    return [[_world("render:render")(scene)] for scene in scenes]
 
-        return [read_image(path).frames[0] for path in collect_inputs([bench.data])[: bench.images]]
-    scenes = catalog.resolve("adapters.tiny.world.scene:long_caption_scenes")
-    render = catalog.resolve("adapters.tiny.world.render:render")
-    return [render(scene) for scene in scenes(bench.images)]
+
+def _world(name: str) -> Any:
+    return catalog.resolve(f"adapters.tiny.world.{name}")
+
+
+def _of_folder(bench: CaptionBench, folder: str) -> list[list[Any]]:
+    from mmspec.media import collect_inputs, read_media
+
+    found = (read_media(path, bench.frames or 1) for path in collect_inputs([folder]))
+    fitting = [media.frames for media in found if media.is_video == bool(bench.frames)]
+    if not fitting:
+        raise ValueError(f"{folder} holds no {'clips' if bench.frames else 'pictures'}")
+    return fitting[: bench.images]
 
 
 def contenders(bench: CaptionBench, target: Any) -> list[Contender]:
@@ -69,13 +85,13 @@ def contenders(bench: CaptionBench, target: Any) -> list[Contender]:
     field: list[Contender] = [EngineContender(BASELINE, Engine(target))]
     field += _transformers(target, blind)
     for row in catalog.methods("text"):
-        given = bench.drafter if row.name == "eagle" else None
+        given = row.name == catalog.choose(drafter=bench.drafter)[0].name and bench.drafter
         drafter = given or catalog.embedded_folder(bench.model, row.name)
         if not row.build or (row.trained and drafter is None):
             continue
         label = f"mmspec {row.name}" + (" (blind)" if drafter == blind and blind else "")
-        field.append(EngineContender(label, _engine(bench, target, row.name, drafter, "fixed")))
-    auto = _engine(bench, target, "auto", bench.drafter, "auto")
+        field.append(EngineContender(label, engine_for(bench, target, row.name, drafter, "fixed")))
+    auto = engine_for(bench, target, "auto", bench.drafter, "auto")
     field.append(EngineContender(f"mmspec auto ({auto.drafter.name}, paced)", auto))
     return field
 
@@ -96,7 +112,8 @@ def _transformers(target: Any, blind: Path | None) -> list[Contender]:
     return field
 
 
-def _engine(bench: CaptionBench, target: Any, method: str, drafter: Any, pacer: str) -> Engine:
+def engine_for(bench: CaptionBench, target: Any, method: str, drafter: Any, pacer: str) -> Engine:
+    """Our loop with one method's drafter."""
     recipe = Recipe.choose(method, drafter, model=bench.model, pacer=pacer)
     return recipe.engine(target, _like(target))
 
@@ -113,16 +130,16 @@ def load(bench: CaptionBench, dtype: str) -> Any:
 
 
 def prepare(
-    bench: CaptionBench, target: Any, images: Sequence[Any], batch: int = 1
+    bench: CaptionBench, target: Any, images: Sequence[Sequence[Any]], batch: int = 1
 ) -> list[dict[str, Any]]:
-    """Batches of pictures as tensors on the device."""
-    prompt = bench.prompt or default_prompt(bench.model)
+    """Batches of pictures or clips as tensors on the device."""
+    prompt = bench.prompt or default_prompt(bench.model, clip=bool(bench.frames))
     groups = [images[start : start + batch] for start in range(0, len(images), batch)]
-    return [target.prepare([[image] for image in group], [prompt] * len(group)) for group in groups]
+    return [target.prepare(group, [prompt] * len(group)) for group in groups]
 
 
-def faster_dtype(bench: CaptionBench, images: Sequence[Any]) -> str:
-    """The number format in which the plain loop is faster on a few of the pictures."""
+def faster_dtype(bench: CaptionBench, images: Sequence[Sequence[Any]]) -> str:
+    """The number format in which the plain loop is faster on a few of the inputs."""
     if bench.dtype != "auto":
         return bench.dtype
     rates = {}
@@ -146,18 +163,15 @@ def sampling_of(bench: CaptionBench, target: Any, temperature: float) -> Samplin
 
 def pacing_contenders(bench: CaptionBench, target: Any) -> list[Contender]:
     """The plain loop, and ``auto`` with the trained drafter and with one that knows nothing."""
-    trained = _engine(bench, target, "auto", bench.drafter, "auto")
-    eagle: Any = trained.drafter
-    head = eagle.head
-    ignorant = type(head)(head.config)
-    generator = torch.Generator().manual_seed(0)
-    for weight in ignorant.parameters():
-        torch.nn.init.normal_(weight, std=weight.shape[-1] ** -0.5, generator=generator)
+    trained = engine_for(bench, target, "auto", bench.drafter, "auto")
+    drafter: Any = trained.drafter
+    ignorant = type(drafter.network)(drafter.network.config)
+    ignorant.reset_parameters(torch.Generator().manual_seed(0))
     ignorant.to(target.device, target.dtype).requires_grad_(False)
     return [
         EngineContender(BASELINE, Engine(target)),
         EngineContender("auto, trained drafter", trained),
         EngineContender(
-            "auto, random-weight drafter", _engine(bench, target, "eagle", ignorant, "auto")
+            "auto, random-weight drafter", engine_for(bench, target, drafter.name, ignorant, "auto")
         ),
     ]

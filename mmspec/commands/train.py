@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import re
 import shutil
@@ -15,42 +16,59 @@ from mmspec import catalog
 from mmspec.commands.console import Console, UsageError, hush_libraries
 from mmspec.commands.values import add_machine, whole
 
-# Parts of the embedded set, in the order in which they depend on each other.
-TINY_PARTS = {
+ARCHITECTURES = {
+    "eagle": "an EAGLE-2 drafter on every visual token",
+    "vispec": "a ViSpec drafter: few visual tokens and one vector of the picture",
+    "specvlm": "a SpecVLM drafter: a gate shortens pictures",
+    "flash": "a FLASH drafter: several tokens a pass",
+    "eagle3": "an EAGLE-3 drafter on several layers of the target",
+}
+# Models of the embedded set that are no drafters on features, in the order of their dependence.
+TINY_MODELS = {
     "captioner": "adapters.tiny.train_captioner:main",
     "draft-text": "adapters.tiny.train_blind:main",
 }
 # What is left of a finished training; answers, log and checkpoints stay behind.
 _FINISHED = ("config.json", "model.safetensors", "README.md", "curve.png")
-# The recipe of the embedded drafter: a wide layer for a narrow target, and as many own predictions
-# in a row as its trees are deep.
-TINY_EAGLE = (
+# Recipes of the embedded drafters, which share their samples: a wide layer for a narrow target, and
+# as many own predictions in a row as pay.
+_TINY_COMMON = (
     *("--samples", "2400", "--held-out", "64", "--max-new-tokens", "112"),
-    *("--steps", "700", "--batch", "32", "--depth", "5", "--rate", "1.5e-3"),
-    *("--intermediate-size", "640"),
+    *("--steps", "700", "--batch", "32", "--rate", "1.5e-3", "--depth", "5"),
 )
+_TINY_LOSS = ("--feature-weight", "0.2", "--logit-weight", "1.0", "--decay", "0.8")
+_TINY_WIDTH = ("--intermediate-size", "640")
+TINY_DRAFTERS = {
+    "eagle": _TINY_WIDTH,
+    # ViSpec's first stage is the drafter above; only then does it learn to see through its adaptor,
+    # which has a query for each of the nine cells and one for the whole.
+    "vispec": (
+        *_TINY_WIDTH,
+        *("--start", "EAGLE", "--rate", "1e-3", "--compressor", '{"kind": "queries", "num_q": 10}'),
+    ),
+    "specvlm": (*_TINY_WIDTH, *_TINY_LOSS, "--token-weight", "0.02"),
+    "flash": (*_TINY_LOSS, "--compressor", '{"kind": "latent", "tokens": 12}'),
+}
 _WORLD_SEED = 30_000_000  # training pictures of the drafter; no other training reads these
 _WORLD_CLIPS = 5  # one sample in so many is a clip
+_WORLD_FRAMES = (8, 16)  # of clips, in turn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the command takes: ``eagle`` or ``tiny``, each with arguments of its own."""
+    """What the command takes: an architecture or ``tiny``, each with arguments of its own."""
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
-    _add_eagle(what.add_parser("eagle", help="an EAGLE drafter for a target", allow_abbrev=False))
+    for kind, about in ARCHITECTURES.items():
+        _add_drafter(what.add_parser(kind, help=about, allow_abbrev=False), kind)
     tiny = what.add_parser("tiny", help="the embedded models, from nothing", allow_abbrev=False)
-    tiny.add_argument(
-        "parts",
-        nargs="*",
-        metavar="PART",
-        help=f"{', '.join((*TINY_PARTS, 'eagle'))} (default: all)",
-    )
+    parts = ", ".join((*TINY_MODELS, *TINY_DRAFTERS))
+    tiny.add_argument("parts", nargs="*", metavar="PART", help=f"{parts} (default: all)")
     tiny.add_argument("--out", type=Path, help="folder of the models (default: the package's own)")
     tiny.add_argument("--work", type=Path, default=Path("runs"), help="checkpoints")
     tiny.add_argument("--threads", type=whole(1), help="CPU threads (default: torch's own choice)")
 
 
-def _add_eagle(parser: argparse.ArgumentParser) -> None:
-    from lm_drafting.eagle.recipe import Recipe
+def _add_drafter(parser: argparse.ArgumentParser, kind: str) -> None:
+    from lm_drafting.training.presets import preset
 
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="the drafter")
     parser.add_argument(
@@ -65,6 +83,23 @@ def _add_eagle(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--samples", type=whole(2), default=3000, help="how many (%(default)s)")
     parser.add_argument("--prompt", action="append", help="what to ask; repeat for several")
+    parser.add_argument(
+        "--no-pictures", action="store_true", help="ask without pictures: a text-only first stage"
+    )
+    parser.add_argument(
+        "--answers",
+        type=Path,
+        metavar="FILE",
+        help="answers of the target to the same samples (default: DIR/answers.jsonl)",
+    )
+    parser.add_argument(
+        "--start", metavar="DRAFTER", help="folder or Hub id of a drafter to start from"
+    )
+    parser.add_argument(
+        "--compressor",
+        metavar="SPEC",
+        help="what shortens pictures: a kind such as pool, or JSON with its options",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     parser.add_argument(
         "--intermediate-size",
@@ -72,18 +107,27 @@ def _add_eagle(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="width of the drafter's feed-forward part (default: the target's)",
     )
+    if kind == "eagle3":
+        parser.add_argument(
+            "--draft-vocab",
+            type=whole(1),
+            default=0,
+            metavar="N",
+            help="tokens the drafter can say, the answers' most frequent (default: all)",
+        )
+    recipe = preset(kind)
     group = parser.add_argument_group("recipe")
-    about = attribute_docs(Recipe)
-    for option in fields(Recipe):
+    about = attribute_docs(type(recipe))
+    for option in fields(recipe):
+        default = getattr(recipe, option.name)
         flag = f"--{option.name.replace('_', '-')}"
         text = f"{about.get(option.name, option.name)} (default: %(default)s)"
-        kind = type(option.default)
-        if kind is bool:
+        if isinstance(default, bool):
             group.add_argument(
-                flag, action=argparse.BooleanOptionalAction, default=option.default, help=text
+                flag, action=argparse.BooleanOptionalAction, default=default, help=text
             )
         else:
-            group.add_argument(flag, type=kind, default=option.default, metavar="N", help=text)
+            group.add_argument(flag, type=type(default), default=default, metavar="N", help=text)
     add_machine(parser)
 
 
@@ -93,11 +137,11 @@ def run(args: argparse.Namespace) -> int:
         import torch
 
         torch.set_num_threads(args.threads)
-    return _tiny(args) if args.what == "tiny" else _eagle(args)
+    return _tiny(args) if args.what == "tiny" else _drafter(args, args.what)
 
 
 def _tiny(args: argparse.Namespace) -> int:
-    known = (*TINY_PARTS, "eagle")
+    known = (*TINY_MODELS, *TINY_DRAFTERS)
     unknown = sorted(set(args.parts) - set(known))
     if unknown:
         raise UsageError(f"unknown part {', '.join(unknown)}; parts are {', '.join(known)}")
@@ -105,22 +149,28 @@ def _tiny(args: argparse.Namespace) -> int:
         place = args.out / part if args.out else catalog.resolve("adapters.tiny:folder")(part)
         work = args.work / part
         words = ["--threads", str(args.threads)] if args.threads else []
-        if part == "eagle":
-            parser = argparse.ArgumentParser()
-            _add_eagle(parser)
-            model = str(args.out / "captioner") if args.out else "tiny"
-            _eagle(parser.parse_args([*words, *TINY_EAGLE, "--out", str(work), "--model", model]))
-            place.mkdir(parents=True, exist_ok=True)
-            for file in _FINISHED:
-                shutil.copy2(work / file, place / file)
-        else:
-            catalog.resolve(TINY_PARTS[part])([*words, "--out", str(place), "--work", str(work)])
+        if part in TINY_MODELS:
+            catalog.resolve(TINY_MODELS[part])([*words, "--out", str(place), "--work", str(work)])
+            continue
+        parser = argparse.ArgumentParser()
+        _add_drafter(parser, part)
+        words += ["--model", str(args.out / "captioner") if args.out else "tiny"]
+        words += ["--answers", str(args.work / "answers.jsonl"), "--out", str(work)]
+        recipe = [str(place.parent / "eagle") if w == "EAGLE" else w for w in TINY_DRAFTERS[part]]
+        _drafter(parser.parse_args([*words, *_TINY_COMMON, *recipe]), part)
+        place.mkdir(parents=True, exist_ok=True)
+        for file in _FINISHED:
+            shutil.copy2(work / file, place / file)
     return 0
 
 
-def _eagle(args: argparse.Namespace) -> int:
-    from lm_drafting.eagle.recipe import Recipe
-    from lm_drafting.eagle.training import shape_for, train_eagle
+def _drafter(args: argparse.Namespace, kind: str) -> int:
+    import torch
+
+    from lm_drafting.networks import build_network, complete_config, shape_for
+    from lm_drafting.storage import start_from
+    from lm_drafting.training.recipe import Recipe
+    from lm_drafting.training.trainer import answer, train
     from mmspec.pipelines import pipeline
 
     try:
@@ -141,15 +191,31 @@ def _eagle(args: argparse.Namespace) -> int:
         samples, about = world_samples(args.samples, args.prompt), "scenes and clips of the world"
     else:
         samples, about = folder_samples(args.data, args.samples, args.prompt), args.data.name
+    if args.no_pictures:
+        samples = [replace(sample, images=[]) for sample in samples]
     shape = shape_for(pipe.target)
     if args.intermediate_size:
-        shape = replace(shape, intermediate_size=args.intermediate_size)
-    train_eagle(
+        shape["intermediate_size"] = args.intermediate_size
+    if args.compressor:
+        shape["compressor"] = compressor_spec(args.compressor)
+    if kind == "eagle3":
+        shape["draft_vocab_size"] = args.draft_vocab
+    network = build_network(kind, complete_config(kind, shape, pipe.target))
+    network.reset_parameters(torch.Generator().manual_seed(recipe.seed))
+    store = args.answers or args.out / "answers.jsonl"
+    answers = answer(pipe.target, samples, store, recipe, progress=not args.quiet)
+    if kind == "eagle3":
+        said = torch.tensor([token for ids in answers for token in ids])
+        network.choose_vocabulary(said.bincount(minlength=shape["vocab_size"]))  # type: ignore[operator]
+    if args.start:
+        console.say(start_from(network, args.start, pipe.target))
+    train(
         pipe.target,
         samples,
+        answers,
+        network,
         args.out,
         recipe,
-        config=shape,
         name=args.model,
         data=f"{len(samples)} answers of the target to {about}",
         progress=not args.quiet,
@@ -158,18 +224,30 @@ def _eagle(args: argparse.Namespace) -> int:
     return 0
 
 
+def compressor_spec(text: str) -> dict[str, Any]:
+    """A visual compressor from the command line: its kind, or JSON with ``kind`` and options."""
+    if not text.lstrip().startswith("{"):
+        return {"kind": text}
+    try:
+        return dict(json.loads(text))
+    except ValueError as error:
+        raise UsageError(f"--compressor is neither a kind nor JSON: {error}") from None
+
+
 def world_samples(count: int, prompts: Sequence[str] | None = None) -> list[Any]:
     """Pictures and clips of the embedded world with its own prompts, or with those given."""
     from PIL import Image
 
-    from lm_drafting.eagle.data import Sample
+    from lm_drafting.training.data import Sample
 
     picture = catalog.resolve("adapters.tiny.data:picture_example")
     clip = catalog.resolve("adapters.tiny.data:clip_example")
     samples = []
     for index in range(count):
         seed = _WORLD_SEED + index
-        made = clip(seed, 8) if index % _WORLD_CLIPS == _WORLD_CLIPS - 1 else picture(seed)
+        turn, place = divmod(index, _WORLD_CLIPS)
+        frames = _WORLD_FRAMES[turn % len(_WORLD_FRAMES)]
+        made = clip(seed, frames) if place == _WORLD_CLIPS - 1 else picture(seed)
         asked = random.Random(seed).choice(list(prompts)) if prompts else made.prompt
         samples.append(Sample([Image.fromarray(image) for image in made.images], asked))
     return samples
@@ -181,7 +259,7 @@ def folder_samples(folder: Path, count: int, prompts: Sequence[str] | None = Non
     Raises:
         ValueError: A file that cannot be read.
     """
-    from lm_drafting.eagle.data import Sample
+    from lm_drafting.training.data import Sample
     from mmspec.media import collect_inputs, read_media
     from mmspec.pipelines import default_prompt
 

@@ -66,6 +66,37 @@ def qwen() -> Any:
     )
 
 
+def qwen3() -> Any:
+    sizes = {"patch_size": 4, "merge_size": 2}
+    return hf.Qwen3VLProcessor(
+        hf.Qwen2VLImageProcessor(**sizes, min_pixels=64, max_pixels=1024),
+        tokenizer("<|image_pad|>", "<|video_pad|>", ("<|vision_start|>", "<|vision_end|>")),
+        hf.Qwen3VLVideoProcessor(
+            **sizes,
+            size={"shortest_edge": 64, "longest_edge": 4096},
+            do_sample_frames=False,
+            cap_pixels_per_frame=True,
+        ),
+        chat_template=template(
+            "<|vision_start|><|image_pad|><|vision_end|>",
+            "<|vision_start|><|video_pad|><|vision_end|>",
+        ),
+    )
+
+
+def internvl() -> Any:
+    size = {"height": 16, "width": 16}
+    named = {"start_image_token": "<img>", "end_image_token": "</img>"}
+    named |= {"context_image_token": "<ctx>", "video_token": "<video>"}
+    return hf.InternVLProcessor(
+        hf.GotOcr2ImageProcessor(size=size, crop_to_patches=True, min_patches=1, max_patches=4),
+        tokenizer("<ctx>", others=("<img>", "</img>", "<video>"), **named),
+        hf.InternVLVideoProcessor(size=size, do_sample_frames=False),
+        image_seq_length=4,
+        chat_template=template("<ctx>", "<video>"),
+    )
+
+
 def idefics() -> Any:
     others = ("<fake_token_around_image>", "<end_of_utterance>", "<global-img>")
     return hf.Idefics3Processor(

@@ -164,7 +164,7 @@ def test_the_cache_after_a_run_equals_a_fresh_prefill() -> None:
     assert outputs == state.outputs()
     for row, (prompt, output) in enumerate(zip(prompts, outputs, strict=True)):
         whole = [*prompt, *output]
-        fresh = decoder.prefill(request([whole]).inputs, 1, False).cache
+        fresh = decoder.prefill(request([whole]).inputs, 1, None).cache
         used = len(whole) - 1
         mine = state.cache._buffer[:, :, row, :, :used]
         assert torch.allclose(mine, fresh._buffer[:, :, 0, :, :used], atol=1e-9)

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import mmspec
 from mmspec import catalog
@@ -54,8 +56,12 @@ def test_plans_take_what_the_user_changed() -> None:
 
 def test_auto_reads_what_a_drafter_folder_is(llama_folder: Path, tmp_path: Path) -> None:
     assert catalog.choose(drafter=llama_folder)[0].name == "draft-model"
-    (tmp_path / "config.json").write_text('{"architectures": ["EagleHead"]}')
-    assert catalog.choose(drafter=tmp_path)[0].name == "eagle"
+    weights = {"fc.weight": torch.ones(1), "imadpt.q": torch.ones(1)}
+    save_file(weights, tmp_path / "model.safetensors")
+    assert catalog.choose(drafter=tmp_path)[0].name == "vispec"
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"none of model\.safetensors"):
+        catalog.choose(drafter=tmp_path)
     assert catalog.choose("unheard-of")[0].name == "prompt-lookup"
 
 

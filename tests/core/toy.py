@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mmspec.cache import RaggedCache
 from mmspec.distributions import Categorical, invert_cdf, without
-from mmspec.messages import Draft, Plan
+from mmspec.messages import Draft, Features, Plan
 from mmspec.sampling import Sampling
 from mmspec.token_target import Prefilled, Request
 from mmspec.trees import Candidates, Tree, cut
@@ -61,7 +61,7 @@ class MarkovDecoder:
         self.vocab_size = self.hidden_size = table.shape[1]
         self.steps = 0
 
-    def prefill(self, inputs: dict[str, Any], reserve: int, want_features: bool) -> Prefilled:
+    def prefill(self, inputs: dict[str, Any], reserve: int, features: Features | None) -> Prefilled:
         ids, lengths = inputs["input_ids"], inputs["attention_mask"].sum(1)
         last = ids.gather(1, (lengths - 1).unsqueeze(1)).squeeze(1)
         return Prefilled(ids, lengths.tolist(), NoCache(), self.logits[last])  # type: ignore[arg-type]
@@ -88,18 +88,27 @@ class AttentionDecoder:
         self.place_code = weight(512, dim) * 512**0.5
         self.layers = [tuple(weight(dim, dim) for _ in range(4)) for _ in range(2)]
         self.head = weight(dim, vocab) * sharp
+        self.num_layers = len(self.layers)
+        self.entered: list[Tensor] = []  # what each layer of the last pass read, and what left it
         self.steps = 0
 
     def run(self, tokens: Tensor, positions: Tensor, mask: Tensor, cache: RaggedCache) -> Tensor:
         x = self.embed[tokens] + self.place_code[positions]
+        self.entered = [x]
         for index, (wq, wk, wv, wo) in enumerate(self.layers):
             keys, values = cache.store(index, (x @ wk).unsqueeze(1), (x @ wv).unsqueeze(1))
             score = (x @ wq).unsqueeze(1) @ keys.transpose(-1, -2)
             weights = score.masked_fill(~mask, float("-inf")).softmax(-1)
             x = x + torch.tanh((weights @ values).squeeze(1) @ wo)
+            self.entered.append(x)
         return x
 
-    def prefill(self, inputs: dict[str, Any], reserve: int, want_features: bool) -> Prefilled:
+    def kept(self, last: Tensor, features: Features | None) -> Tensor:
+        if features is None or features.layers is None:
+            return last
+        return torch.cat([self.entered[layer] for layer in features.layers], dim=-1)
+
+    def prefill(self, inputs: dict[str, Any], reserve: int, features: Features | None) -> Prefilled:
         ids = inputs["input_ids"]
         lengths = inputs["attention_mask"].sum(1)
         longest = ids.shape[1]
@@ -108,7 +117,7 @@ class AttentionDecoder:
         mask = torch.ones(1, 1, longest, longest, dtype=torch.bool).tril()
         x = self.run(ids, torch.arange(longest).expand_as(ids), mask, cache)
         logits = (x @ self.head)[torch.arange(ids.shape[0]), lengths - 1]
-        hidden = x if want_features else None
+        hidden = None if features is None else self.kept(x, features)
         return Prefilled(ids, lengths.tolist(), cache, logits, hidden=hidden)
 
     def step(
@@ -118,7 +127,7 @@ class AttentionDecoder:
         if mask is None:
             mask = torch.ones(1, 1, 1, 1, dtype=torch.bool)
         x = self.run(tokens, positions, mask, state.cache)
-        return x @ self.head, x
+        return x @ self.head, self.kept(x, state.features)
 
 
 class Silent:

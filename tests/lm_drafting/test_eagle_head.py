@@ -12,10 +12,12 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaDecoderLayer, LlamaRotaryEmbedding
 
-from lm_drafting.eagle import EagleDrafter, EagleHead, build, load, save
-from lm_drafting.eagle.loading import describe
+from lm_drafting.building import build_eagle
+from lm_drafting.eagle import EagleHead
+from lm_drafting.features.drafter import FeatureDrafter
+from lm_drafting.storage import describe, load, save
 from mmspec.catalog import BuildContext
-from tests.lm_drafting.eagles import make_head, run_head
+from tests.lm_drafting.networks import make_network, run_network
 from tests.lm_drafting.toy import HIDDEN, VOCAB, ToyTarget
 
 SHAPES = [{}, {"qkv_bias": True, "bias": False}, {"input_layernorm": True}, {"head_dim": 12}]
@@ -51,8 +53,9 @@ def llama_layer(head: EagleHead) -> LlamaDecoderLayer:
 
 @pytest.mark.parametrize("options", SHAPES)
 def test_equals_transformers_layer(options: dict[str, Any]) -> None:
-    head = make_head(**options)
+    head: Any = make_network(**options)
     pairs = torch.randn(2, 7, 2 * HIDDEN, generator=torch.Generator().manual_seed(1))
+    rows = head.fuse(pairs[..., :HIDDEN], pairs[..., HIDDEN:])
     layer = llama_layer(head)
     config = LlamaConfig(hidden_size=HIDDEN, num_attention_heads=4, head_dim=head.config.head_dim)
     x = head.fc(pairs)
@@ -60,7 +63,8 @@ def test_equals_transformers_layer(options: dict[str, Any]) -> None:
     mask = torch.full((1, 1, 7, 7), float("-inf")).triu(1)
     wanted = layer(x, position_embeddings=rope, attention_mask=mask)
     wanted = wanted[0] if isinstance(wanted, tuple) else wanted
-    assert torch.allclose(run_head(head, pairs)[0], wanted, atol=1e-5)
+    positions = torch.arange(7).expand(2, -1)
+    assert torch.allclose(run_network(head, rows, positions)[0], wanted, atol=1e-5)
 
 
 def test_state_dict_has_the_official_names() -> None:
@@ -69,7 +73,7 @@ def test_state_dict_has_the_official_names() -> None:
     names = {f"{attention}{name}_proj.weight" for name in "qkvo"}
     names |= {f"{mlp}{name}_proj.weight" for name in ("gate", "up", "down")}
     names |= {"fc.weight", "fc.bias", "layers.0.post_attention_layernorm.weight"}
-    head = make_head()
+    head = make_network()
     assert set(head.state_dict()) == names
     assert head.state_dict()[f"{attention}k_proj.weight"].shape == (HIDDEN // 2, HIDDEN)
     wrapped = torch.nn.ModuleDict({"drafter": head})
@@ -79,7 +83,7 @@ def test_state_dict_has_the_official_names() -> None:
 
 @pytest.mark.parametrize("options", SHAPES)
 def test_save_and_load(tmp_path: Path, options: dict[str, Any]) -> None:
-    head, target = make_head(**options), ToyTarget(layers=1)
+    head, target = make_network(**options), ToyTarget(layers=1)
     save(head, tmp_path, describe(target, "toy-model"), torch.float32)
     again = load(tmp_path, target)
     assert again.config == head.config
@@ -91,7 +95,7 @@ def test_save_and_load(tmp_path: Path, options: dict[str, Any]) -> None:
 
 
 def test_official_pickle_with_a_shared_table_is_read(tmp_path: Path) -> None:
-    head = make_head()
+    head = make_network()
     weights = {**head.state_dict(), "embed_tokens.weight": torch.zeros(VOCAB, HIDDEN)}
     torch.save(weights, tmp_path / "pytorch_model.bin")
     official = {
@@ -118,18 +122,18 @@ def change_config(folder: Path, **changes: Any) -> None:
 
 def test_every_difference_to_the_target_is_named(tmp_path: Path) -> None:
     target = ToyTarget(layers=1)
-    save(make_head(), tmp_path, describe(target, "big-model"), torch.float32)
+    save(make_network(), tmp_path, describe(target, "big-model"), torch.float32)
     wrong = {"model_type": "llava", "hidden_size": 64, "vocab_size": 99}
     change_config(tmp_path, target=wrong)
     with pytest.raises(ValueError, match=r"big-model.*llava.*toy.*64.*32.*99.*50"):
         load(tmp_path, target)
     with pytest.raises(ValueError, match="vocabulary 50"):
-        EagleDrafter(make_head(), ToyTarget(layers=1, vocab=60))
+        FeatureDrafter(make_network(), ToyTarget(layers=1, vocab=60))
 
 
 def test_missing_and_unknown_weights_are_named(tmp_path: Path) -> None:
     target = ToyTarget(layers=1)
-    save(make_head(), tmp_path, describe(target), torch.float32)
+    save(make_network(), tmp_path, describe(target), torch.float32)
     weights = load_file(tmp_path / "model.safetensors")
     weights["extra.weight"] = weights.pop("layers.0.mlp.up_proj.weight")
     save_file(weights, tmp_path / "model.safetensors")
@@ -147,7 +151,7 @@ def test_missing_and_unknown_weights_are_named(tmp_path: Path) -> None:
 )
 def test_what_the_network_cannot_do_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
     target = ToyTarget(layers=1)
-    save(make_head(), tmp_path, describe(target), torch.float32)
+    save(make_network(), tmp_path, describe(target), torch.float32)
     change_config(tmp_path, **changes)
     with pytest.raises(ValueError, match="not supported"):
         load(tmp_path, target)
@@ -155,11 +159,11 @@ def test_what_the_network_cannot_do_is_refused(tmp_path: Path, changes: dict[str
 
 def test_build_takes_a_head_or_a_folder(tmp_path: Path) -> None:
     target = ToyTarget(layers=1)
-    save(make_head(), tmp_path, describe(target), torch.float32)
-    assert build(BuildContext(target, tmp_path)).name == "eagle"
-    assert build(BuildContext(target, make_head())).needs_features
+    save(make_network(), tmp_path, describe(target), torch.float32)
+    assert build_eagle(BuildContext(target, tmp_path)).name == "eagle"
+    assert build_eagle(BuildContext(target, make_network())).needs_features
     with pytest.raises(ValueError, match="needs a drafter"):
-        build(BuildContext(target))
+        build_eagle(BuildContext(target))
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"model\.safetensors"):
-        build(BuildContext(target, tmp_path))
+        build_eagle(BuildContext(target, tmp_path))

@@ -68,6 +68,7 @@ class ToyTarget(TokenTarget):
     """What `lm_drafting.targets` asks for; a prompt is a string of letters, a picture 3 vectors."""
 
     model_type = "toy"
+    device = torch.device("cpu")
     image_token_ids = (PICTURE,)
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Clips: scenes in which one or two things move."""
+"""Clips: scenes in which one to three things move."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from .scene import GRID, HELD_OUT, Scene, Thing, sample_scene
 from .vocabulary import MOTIONS
 
-MAX_CLIP_THINGS = 3
+MAX_CLIP_THINGS = 5
 BOUNCE_HEIGHT = 0.26
 _HALF_BOUNCES = 3
 _DIRECTIONS = {"right": (0, 1), "left": (0, -1), "up": (-1, 0), "down": (1, 0)}
 # Clips take their own seeds, so a clip never repeats the scene of the same number.
 _CLIP_SEEDS = 4 * HELD_OUT
-_COUNT_WEIGHTS = (1, 3, 3)
+_COUNT_WEIGHTS = (1, 1, 1, 2, 10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ def sample_clip(rng: random.Random, count: int | None = None) -> Clip:
         scene = sample_scene(rng, count)
         taken = {thing.cell for thing in scene.things}
         motions, steps = ["still"] * count, [0] * count
-        wanted = min(count, rng.choice((1, 2)))
+        wanted = min(count, rng.choice((1, 2, 3)))
         for index in rng.sample(range(count), wanted):
             motion = rng.choice(MOTIONS[1:])
             length = 1 if motion == "bounces" else rng.choice((1, 2))
@@ -84,3 +84,11 @@ def clip_from_seed(seed: int, *, held_out: bool = False) -> Clip:
     if not 0 <= seed < HELD_OUT:
         raise ValueError(f"seed must be between 0 and {HELD_OUT - 1}, got {seed}")
     return sample_clip(random.Random(_CLIP_SEEDS + seed + HELD_OUT * held_out))
+
+
+def long_caption_clips(count: int) -> list[Clip]:
+    """Held-out clips of five things, whose captions have 44 words or more."""
+    return [
+        sample_clip(random.Random(_CLIP_SEEDS + HELD_OUT + seed), MAX_CLIP_THINGS)
+        for seed in range(count)
+    ]

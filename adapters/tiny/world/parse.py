@@ -7,20 +7,32 @@ from collections import Counter
 from dataclasses import dataclass
 
 from .clips import Clip
-from .scene import GRID, Scene, Thing
-from .vocabulary import BACKGROUNDS, CELLS, COLOURS, COUNTS, PLURALS, SHAPES, SIZES, TEXTURES
+from .scene import Scene, Thing
+from .vocabulary import (
+    BACKGROUNDS,
+    CELLS,
+    COLOURS,
+    COUNTS,
+    DIRECTIONS,
+    PACES,
+    SHAPES,
+    SIZES,
+    TEXTURES,
+)
 
 THING_ATTRIBUTES = ("size", "texture", "colour", "shape", "cell")
+CLIP_ATTRIBUTES = ("motion", "pace")
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a caption claims; motions are None where the caption does not speak of them."""
+    """What a caption claims; motions and steps are None where it does not speak of them."""
 
     things: tuple[Thing, ...]
     background: str | None
     count: int | None
     motions: tuple[str | None, ...]
+    steps: tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,28 +58,18 @@ _OPENER = re.compile(
     rf"{_COUNT} on {_TONE} :|on {_TONE} , {_COUNT} :|{_TONE} , {_COUNT} :|"
     rf"the {_TONE} (?:picture|clip) shows {_COUNT} \."
 )
-_PHRASE = (
-    rf"(?:(?:a|another) )?(?P<size>{_any(SIZES)}) (?P<texture>{_any(TEXTURES)}) "
+_LOOKS = (
+    rf"(?:a )?(?P<size>{_any(SIZES)}) (?P<texture>{_any(TEXTURES)}) "
     rf"(?P<colour>{_any(COLOURS)}) (?P<shape>{_any(SHAPES)})"
 )
-_PLACE = (
-    rf"(?:(?P<relation>beside|below) it|(?:at |from |in the )?(?P<cell>{_any(CELLS)})(?: corner)?)"
+_PLACE = rf"(?P<cell>{_any(CELLS)})"
+_PACE = _any(tuple(PACES.values()))
+_STEPS = {word: steps for steps, word in PACES.items()}
+_ACT = rf"(?:{_PACE} {_any(DIRECTIONS)}|bounces|stays)"
+_LOOKS_FIRST = re.compile(
+    rf"(?:and )?{_LOOKS}(?: (?:sits|(?P<early>{_ACT})))? {_PLACE}(?: (?P<late>{_ACT}))?\b"
 )
-_ACT = r"(?:moves (?:to the )?(?:right|left|up|down)|bounces|stays still)"
-_PHRASE_FIRST = re.compile(
-    rf"(?:and )?{_PHRASE}(?: (?:rests|sits|stands))?(?: (?P<early>{_ACT}))?"
-    rf" {_PLACE}(?: (?P<late>{_ACT}))?\b"
-)
-_PLACE_FIRST = re.compile(rf"(?:and )?{_PLACE}(?: :)? {_PHRASE}(?: (?P<late>{_ACT}))?\b")
-_NUMBER = rf"(?:no two share a (?:colour|shape)|{_any(COUNTS[1:])} (?:of them )?are "
-_CLOSING = re.compile(
-    r"nothing else is there : everything (?:above|below|above and below) it "
-    r"and to the (?:left|right|left and right) is empty|"
-    rf"the \w+ is (?:as large as|larger than|smaller than) the \w+ and lies "
-    r"(?:to the (?:left|right) of it|above it(?: , to the (?:left|right))?)|"
-    rf"{_NUMBER}{_any(COLOURS)}) and {_NUMBER}{_any(tuple(PLURALS.values()))})|"
-    rf"the {_any(COLOURS)} one (?:keeps bouncing|ends in the {_any(CELLS)}(?: corner)?)"
-)
+_PLACE_FIRST = re.compile(rf"(?:and )?{_PLACE}(?: :)? {_LOOKS}(?: (?P<late>{_ACT}))?\b")
 
 
 def parse(text: str) -> Reading:
@@ -90,8 +92,6 @@ def parse(text: str) -> Reading:
     while clause := pattern.match(text, _skip(text, position)):
         clauses.append(clause)
         position = clause.end()
-    while closing := _CLOSING.match(text, _skip(text, position)):
-        position = closing.end()
     if _skip(text, position) != len(text):
         raise ValueError(f"not in the grammar of captions: {text[position:]!r} in {text!r}")
     return _reading(text, clauses)
@@ -114,7 +114,7 @@ def score(text: str, truth: Scene | Clip) -> Score:
     asked: Counter[str] = Counter({"background": 1, "count": 1})
     right["background"] += reading.background == scene.background
     right["count"] += reading.count == len(scene.things)
-    names = [*THING_ATTRIBUTES, "motion"] if isinstance(truth, Clip) else [*THING_ATTRIBUTES]
+    names = THING_ATTRIBUTES + (CLIP_ATTRIBUTES if isinstance(truth, Clip) else ())
     for name in names:
         asked[name] = max(len(scene.things), len(reading.things))
     for index, claim in _pairs(scene.things, reading.things):
@@ -123,6 +123,7 @@ def score(text: str, truth: Scene | Clip) -> Score:
             right[name] += said == true
         if isinstance(truth, Clip):
             right["motion"] += reading.motions[claim] == truth.motions[index]
+            right["pace"] += reading.steps[claim] == truth.steps[index]
     return Score(right=right, asked=asked)
 
 
@@ -145,35 +146,32 @@ def _skip(text: str, position: int) -> int:
 def _pattern(text: str) -> re.Pattern[str]:
     """Styles that name the place first are told apart by how they open."""
     places = re.match(rf"on |{_TONE} ,", text)
-    return _PLACE_FIRST if places else _PHRASE_FIRST
+    return _PLACE_FIRST if places else _LOOKS_FIRST
 
 
 def _reading(text: str, clauses: list[re.Match[str]]) -> Reading:
-    things: list[Thing] = []
-    motions: list[str | None] = []
-    for clause in clauses:
-        found = clause.groupdict()
-        cell = _cell(found, things[-1] if things else None)
-        things.append(Thing(found["shape"], found["colour"], found["size"], found["texture"], cell))
-        act = found.get("early") or found.get("late")
-        motions.append(None if act is None else act.split()[-1])
+    found = [clause.groupdict() for clause in clauses]
+    acts = [_act(groups.get("early") or groups.get("late")) for groups in found]
     head = text[: clauses[0].start()] if clauses else text
     tone, count = re.search(_TONE, head), re.search(rf"({_any(COUNTS[1:])}) shape", head)
     return Reading(
-        things=tuple(things),
+        things=tuple(
+            Thing(f["shape"], f["colour"], f["size"], f["texture"], CELLS.index(f["cell"]))
+            for f in found
+        ),
         background=tone.group() if tone else None,
         count=COUNTS.index(count.group(1)) if count else None,
-        motions=tuple(motions),
+        motions=tuple(motion for motion, _ in acts),
+        steps=tuple(steps for _, steps in acts),
     )
 
 
-def _cell(found: dict[str, str], before: Thing | None) -> int:
-    """Resolve a place; -1 for one beside or below nothing or outside the grid."""
-    if found["cell"]:
-        return CELLS.index(found["cell"])
-    step = 1 if found["relation"] == "beside" else GRID
-    cell = before.cell + step if before is not None else -1
-    return cell if 0 <= cell < len(CELLS) else -1
+def _act(words: str | None) -> tuple[str | None, int | None]:
+    """Motion and cells travelled: "runs left" is ("left", 2)."""
+    if words is None:
+        return None, None
+    first, last = words.split()[0], words.split()[-1]
+    return ("still" if first == "stays" else last), _STEPS.get(first, 0)
 
 
 def _pairs(truth: tuple[Thing, ...], claims: tuple[Thing, ...]) -> list[tuple[int, int]]:

@@ -34,10 +34,11 @@ TONES: dict[str, Colour] = {
 # Width of a thing as a share of its cell.
 EXTENTS = {"small": 0.5, "medium": 0.7, "large": 0.92}
 _SUPERSAMPLE = 4
-# One stripe period and one dot spacing, as shares of the picture: equal for every size of thing,
-# so that a small thing still shows two or three of them.
+# One stripe period, one dot spacing and one field of a chessboard, as shares of the picture: equal
+# for every size of thing, so that a small thing still shows two or three of them.
 _STRIPE = 0.052
 _DOT = 0.05
+_CHECK = 0.042
 
 
 def _regular(points: int, inner: float, turn: float) -> list[tuple[float, float]]:
@@ -78,33 +79,55 @@ def _shape_mask(shape: str, side: int, radius: float) -> Image.Image:
 
 
 def _texture_mask(texture: str, side: int, picture: int) -> Image.Image:
+    """Where ink goes on a cell of `side` pixels in a picture of `picture` pixels."""
     mask = Image.new("L", (side, side), 0)
-    draw = ImageDraw.Draw(mask)
-    middle = side / 2
-    if texture == "striped":
-        period = _STRIPE * picture
-        reach = int(2 * side / period) + 2
-        for index in range(-reach, reach):
-            start = middle + (index - 0.22) * period * math.sqrt(2)
-            width = 0.44 * period * math.sqrt(2)
-            draw.polygon(
-                [
-                    (start + side, -side / 2),
-                    (start + width + side, -side / 2),
-                    (start + width - side, side * 1.5),
-                    (start - side, side * 1.5),
-                ],
-                fill=255,
-            )
-    elif texture == "dotted":
-        spacing, dot = _DOT * picture, 0.30 * _DOT * picture
-        reach = int(side / spacing) + 1
-        for row in range(-reach, reach + 1):
-            for column in range(-reach, reach + 1):
-                x = middle + (column + 0.5 * (row % 2)) * spacing
-                y = middle + row * spacing * 0.87
-                draw.ellipse((x - dot, y - dot, x + dot, y + dot), fill=255)
+    if texture != "plain":
+        _TEXTURES[texture](ImageDraw.Draw(mask), side, picture)
     return mask
+
+
+def _stripes(draw: ImageDraw.ImageDraw, side: int, picture: int) -> None:
+    """Diagonal lines, from the lower left to the upper right."""
+    period = _STRIPE * picture * math.sqrt(2)
+    reach = int(2 * side / period) + 2
+    for index in range(-reach, reach):
+        left = side / 2 + (index - 0.22) * period
+        right = left + 0.44 * period
+        top, bottom = (side, -side / 2), (-side, side * 1.5)
+        corners = [(left, *top), (right, *top), (right, *bottom), (left, *bottom)]
+        draw.polygon([(x + shift, y) for x, shift, y in corners], fill=255)
+
+
+def _dots(draw: ImageDraw.ImageDraw, side: int, picture: int) -> None:
+    spacing, dot = _DOT * picture, 0.30 * _DOT * picture
+    reach = int(side / spacing) + 1
+    for row in range(-reach, reach + 1):
+        for column in range(-reach, reach + 1):
+            x = side / 2 + (column + 0.5 * (row % 2)) * spacing
+            y = side / 2 + row * spacing * 0.87
+            draw.ellipse((x - dot, y - dot, x + dot, y + dot), fill=255)
+
+
+def _bars(draw: ImageDraw.ImageDraw, side: int, picture: int) -> None:
+    """Level lines."""
+    period = _STRIPE * picture
+    reach = int(side / period) + 1
+    for index in range(-reach, reach + 1):
+        top = side / 2 + (index - 0.22) * period
+        draw.rectangle((0, top, side, top + 0.44 * period), fill=255)
+
+
+def _checks(draw: ImageDraw.ImageDraw, side: int, picture: int) -> None:
+    """A chessboard."""
+    step = _CHECK * picture
+    reach = int(side / step) + 1
+    for row in range(-reach, reach + 1):
+        for column in range(-reach + row % 2, reach + 1, 2):
+            x, y = side / 2 + (column - 0.5) * step, side / 2 + (row - 0.5) * step
+            draw.rectangle((x, y, x + step - 1, y + step - 1), fill=255)
+
+
+_TEXTURES = {"striped": _stripes, "dotted": _dots, "barred": _bars, "checked": _checks}
 
 
 def _mix(colour: Colour, other: Colour, share: float) -> Colour:

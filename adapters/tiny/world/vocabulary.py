@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross")
-PLURALS = {
-    "circle": "circles",
-    "square": "squares",
-    "triangle": "triangles",
-    "diamond": "diamonds",
-    "star": "stars",
-    "cross": "crosses",
-}
 COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "brown", "black")
 SIZES = ("small", "medium", "large")
-TEXTURES = ("plain", "striped", "dotted")
+TEXTURES = ("plain", "striped", "dotted", "barred", "checked")
 BACKGROUNDS = ("white", "cream", "grey", "mint", "lilac", "peach")
-COUNTS = ("zero", "one", "two", "three", "four", "five")
-MOTIONS = ("still", "right", "left", "up", "down", "bounces")
+COUNTS = ("zero", "one", "two", "three", "four", "five", "six")
+DIRECTIONS = ("right", "left", "up", "down")
+MOTIONS = ("still", *DIRECTIONS, "bounces")
+# How a thing goes that travels so many cells during a clip.
+PACES = {1: "drifts", 2: "runs"}
 
 # Row-major names of the nine cells, without article: "upper left" ... "lower right".
 CELLS = (
@@ -30,7 +25,6 @@ CELLS = (
     "lower middle",
     "lower right",
 )
-CORNERS = (0, 2, 6, 8)
 
 PICTURE_PROMPTS = ("describe the picture .", "what is in the picture ?", "tell me what you see .")
 CLIP_PROMPTS = ("describe the clip .", "what happens in the clip ?", "tell me what moves .")
@@ -43,24 +37,16 @@ STYLE_PROMPTS = (
 )
 
 _GRAMMAR = (
-    "a another and the on of to at from in it its is are as than two three four five one shape "
-    "shapes picture clip shows upper middle lower left right centre corner beside below above "
-    "rests sits stands moves stays still up down bounces ends keeps bouncing nothing else there "
-    "everything empty larger smaller large lies first last no share colour them never with "
-    "without above under over next between bigger around picture image video frame frames"
+    "a and the on at from is are it in of to two shape shapes picture clip image video frame "
+    "frames shows upper middle lower left right centre sits stays moves every all each"
 )
 _CHAT = "user assistant system how many which does do"
 
 
 def words() -> list[str]:
     """Return the whole vocabulary in a fixed order, punctuation first."""
-    groups: list[str] = [". , : ; ?", " ".join(SHAPES), " ".join(PLURALS.values())]
+    groups: list[str] = [". , : ; ?", " ".join(SHAPES)]
     groups += [" ".join(group) for group in (COLOURS, SIZES, TEXTURES, BACKGROUNDS, COUNTS[1:])]
-    groups += [" ".join(MOTIONS), _GRAMMAR, " ".join(PICTURE_PROMPTS + CLIP_PROMPTS)]
-    groups += [" ".join(STYLE_PROMPTS), _CHAT]
+    groups += [" ".join(MOTIONS), " ".join(PACES.values()), _GRAMMAR]
+    groups += [" ".join(PICTURE_PROMPTS + CLIP_PROMPTS), " ".join(STYLE_PROMPTS), _CHAT]
     return list(dict.fromkeys(" ".join(groups).split()))
-
-
-def cell_phrase(cell: int) -> str:
-    """Return the long name of a cell: "the upper left corner", "the centre"."""
-    return f"the {CELLS[cell]} corner" if cell in CORNERS else f"the {CELLS[cell]}"

@@ -61,9 +61,9 @@ def test_training_loss_is_the_loss_of_the_public_model(folder: Path) -> None:
 
 def test_decoded_captions_read_well_and_encode_back() -> None:
     tokenizer = build_tokenizer()
-    text = "on mint , two shapes : in the centre a star ; below it a cross . nothing else ."
+    text = "on mint , two shapes : centre a star ; lower left : a cross drifts up . every frame ."
     decoded = tokenizer.decode(encode(text))
-    spaced = "on mint, two shapes: in the centre a star; below it a cross. nothing else."
+    spaced = "on mint, two shapes: centre a star; lower left: a cross drifts up. every frame."
     assert decoded == spaced
     assert tokenizer(decoded)["input_ids"] == encode(text)
     assert tokenizer.eos_token_id == EOS

@@ -8,7 +8,7 @@ from adapters.tiny.world.captions import caption, clip_caption
 from adapters.tiny.world.clips import clip_from_seed
 from adapters.tiny.world.parse import attribute_accuracy, parse, score
 from adapters.tiny.world.render import render, render_clip
-from adapters.tiny.world.scene import scene_from_seed
+from adapters.tiny.world.scene import long_caption_scenes, scene_from_seed
 from adapters.tiny.world.vocabulary import words
 
 STYLES = (None, 0, 1, 2, 3)
@@ -35,8 +35,16 @@ def test_every_clip_caption_reads_back_exactly() -> None:
         reading = parse(text)
         assert reading.things == clip.scene.things
         assert reading.motions == clip.motions
+        assert reading.steps == clip.steps
         assert attribute_accuracy(text, clip) == 1.0
         assert known.issuperset(text.split())
+
+
+def test_full_scenes_have_captions_of_forty_to_ninety_words() -> None:
+    texts = [caption(scene, seed % 4) for seed, scene in enumerate(long_caption_scenes(400))]
+    clips = (clip for clip in map(clip_from_seed, range(800)) if len(clip.motions) == 5)
+    texts += [clip_caption(clip, seed % 4) for seed, clip in enumerate(clips)]
+    assert all(40 <= len(text.split()) <= 90 for text in texts)
 
 
 def test_clips_move_and_stay_inside() -> None:
@@ -66,8 +74,8 @@ def test_wrong_missing_and_made_up_things_cost() -> None:
     [
         "",
         "hello .",
-        "two shapes on mint : a large red circle at centre .",
-        "one shape on mint : it",
+        "two shapes on mint : a large plain red circle .",
+        "one shape on mint : a",
     ],
 )
 def test_strict_reader_refuses(text: str) -> None:
