@@ -84,7 +84,9 @@ def arrange(network: DraftNetwork, texts: Texts) -> Layout:
     plans = [_plan(texts, pictures, row) for row in range(len(embeds))]
     columns = ([getattr(plan, name) for plan in plans] for name in ("text", "picture", "latest"))
     text, picture, latest = (
-        pad_sequence([torch.tensor(row) for row in rows], batch_first=True).to(embeds.device)
+        pad_sequence([torch.tensor(row, dtype=torch.long) for row in rows], batch_first=True).to(
+            embeds.device
+        )
         for rows in columns
     )
     batch = torch.arange(len(plans), device=embeds.device).unsqueeze(1)

@@ -84,7 +84,7 @@ class Memory:
             The front, and ``(batch, 1, steps * hidden)`` the output after every text's last row.
         """
         rows, removed, done = self.notes.rows, self.notes.layout.removed, self._done
-        self._slots.reserve(state.tokens.shape[1] + scratch)
+        self._slots.reserve(rows.shape[1] + scratch)
         lengths = state.host_lengths
         real = [length - 1 - gone for length, gone in zip(lengths, removed, strict=True)]
         base, alike = max(real), len(set(real)) == 1

@@ -122,9 +122,8 @@ class Notes:
             self._network,
             Texts(ids, prompt.embeds, prompt.hidden, prompt.lengths, prompt.lengths, runs),
         )
-        self._rows = layout.rows.new_zeros(
-            len(layout.rows), state.tokens.shape[1], layout.rows.shape[2]
-        )
+        capacity = state.tokens.shape[1] - min(layout.removed)
+        self._rows = layout.rows.new_zeros(len(layout.rows), capacity, layout.rows.shape[2])
         self._rows[:, : layout.rows.shape[1]] = layout.rows
         if any(layout.removed):
             self._removed = torch.tensor(layout.removed, device=ids.device)

@@ -47,7 +47,7 @@ TINY_DRAFTERS = {
         *("--start", "EAGLE", "--rate", "1e-3", "--compressor", '{"kind": "queries", "num_q": 10}'),
     ),
     "specvlm": (*_TINY_WIDTH, *_TINY_LOSS, "--token-weight", "0.02"),
-    "flash": (*_TINY_LOSS, "--compressor", '{"kind": "latent", "tokens": 12}'),
+    "flash": (*_TINY_LOSS, "--rate", "4e-3", "--compressor", '{"kind": "latent", "tokens": 12}'),
 }
 _WORLD_SEED = 30_000_000  # training pictures of the drafter; no other training reads these
 _WORLD_CLIPS = 5  # one sample in so many is a clip

@@ -30,7 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
             "branches": [{"kind": "prune"}, {"kind": "pool"}, {"kind": "text-only"}],
         }
     },
-    "flash": {"compressor": {"kind": "latent", "tokens": 2}},
+    "flash": {"compressor": {"kind": "latent", "tokens": 1}},
     "eagle3": {"target_layers": (0, 1, 2), "draft_vocab_size": 20},
 }
 

@@ -270,10 +270,20 @@ def test_train_help_is_drawn_from_the_recipe(capsys: pytest.CaptureFixture[str])
     assert "unknown part nothing" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("kind", "more"),
+    [
+        ("eagle", ["--compressor", "pool"]),
+        ("vispec", []),
+        ("specvlm", ["--no-pictures"]),
+        ("flash", ["--compressor", '{"kind": "latent", "tokens": 2}']),
+        ("eagle3", ["--draft-vocab", "8"]),
+    ],
+)
 def test_train_a_drafter_then_caption_with_it(
-    run: Run, llava_folder: Path, photos: Path, tmp_path: Path
+    run: Run, llava_folder: Path, photos: Path, tmp_path: Path, kind: str, more: list[str]
 ) -> None:
-    words = ["train", "eagle", "--model", str(llava_folder), "--data", str(photos), "--quiet"]
+    words = ["train", kind, *more, "--model", str(llava_folder), "--data", str(photos), "--quiet"]
     recipe = {"steps": 2, "batch": 2, "held-out": 1, "max-new-tokens": 6, "warmup": 1}
     for name, value in recipe.items():
         words += [f"--{name}", str(value)]
@@ -282,6 +292,16 @@ def test_train_a_drafter_then_caption_with_it(
     status, said, _ = run(photos, "--drafter", out, "--json", "--quiet", "--compare", method="auto")
     document = json.loads(said.splitlines()[-1])
     assert status == 0
-    assert document["method"] == "eagle"
+    assert document["method"] == kind
     assert document["baseline"]["identical"] is True
-    assert "auto chose eagle: it fits the given drafter" in document["notes"]
+    assert f"auto chose {kind}: it fits the given drafter" in document["notes"]
+    status = main(["export", str(out), "--model", str(llava_folder), "--out", str(tmp_path / "v")])
+    assert status == (0 if kind == "eagle3" else 1)
+
+
+def test_a_compressor_that_is_no_compressor(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["train", "eagle", "--out", "nowhere", "--samples", "40", "--compressor"]
+    assert main([*words, "{pool}"]) == 2
+    assert "neither a kind nor JSON" in capsys.readouterr().err
+    assert main([*words, "squeeze"]) == 1
+    assert "unknown kind of compressor 'squeeze'" in capsys.readouterr().err

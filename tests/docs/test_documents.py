@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lm_drafting.checkpoints import KNOWN
 from mmspec.cli import _parser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,6 +44,14 @@ def test_command_lines_parse(line):
     parser, module = _parser(words)
     parser.parse_args(words)
     assert module is not None
+
+
+def test_every_known_drafter_is_listed_with_its_target():
+    text = "".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+    for drafter in KNOWN:
+        if drafter.method != "MSD":  # recognised, but not run as it was trained
+            assert drafter.name in text
+            assert drafter.target in text
 
 
 def test_links_lead_somewhere():
