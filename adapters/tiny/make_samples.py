@@ -29,7 +29,7 @@ PICTURES = {
     "picture-5.jpg": 117,
     "picture-6.webp": 121,
 }
-CLIP = ("clip-1.mp4", 12)
+CLIP = ("clip-1.mp4", 21)
 
 
 def write_pictures(folder: Path) -> None:

@@ -61,7 +61,7 @@ def test_a_drafter_is_examined(capsys, llava_folder, photos, drafter):
     line = ["doctor", "--model", str(llava_folder), "--drafter", drafter(), "--data", str(photos)]
     line += ["--seconds", "0", "--dtype", "float32"]
     assert main([*line, "--json", "--quiet"]) == 0
-    document = json.loads(capsys.readouterr().out)
+    document = json.loads(capsys.readouterr().out.splitlines()[-1])
     rows = document["acceptance"]
     assert [row["ingredient"] for row in rows[:2]] == ["nothing", "hidden states"]
     assert all(row["acceptance_length"] >= 1.0 for row in rows)
@@ -78,7 +78,7 @@ def test_pictures_of_the_world_and_other_questions(capsys, llava_folder, drafter
     line = ["doctor", "--model", str(llava_folder), "--drafter", drafter(), "--samples", "2"]
     line += ["--prompt", "w1 w2", "--seconds", "0", "--dtype", "float32", "--json", "--quiet"]
     assert main(line) == 0
-    rows = json.loads(capsys.readouterr().out)["acceptance"]
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["acceptance"]
     assert "pictures" in {row["ingredient"] for row in rows}
 
 
@@ -90,7 +90,7 @@ def test_a_text_model_is_asked_without_pictures(capsys, llama_folder, tmp_path, 
     (folder / "config.json").write_text(json.dumps(config))
     line = ["doctor", "--model", str(llama_folder), "--drafter", str(folder), "--samples", "1"]
     assert main([*line, "--seconds", "0", "--dtype", "float32", "--json", "--quiet"]) == 0
-    rows = json.loads(capsys.readouterr().out)["acceptance"]
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["acceptance"]
     assert "pictures" not in {row["ingredient"] for row in rows}
 
 
