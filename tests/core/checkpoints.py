@@ -69,6 +69,9 @@ def _spread(model: Any, seed: int) -> Any:
         for parameter in model.parameters():
             if parameter.dim() >= 2:
                 parameter.copy_(0.25 * torch.randn(parameter.shape, generator=generator))
+        if hasattr(model.model, "vision_tower"):  # its class token has one dimension
+            token = model.model.vision_tower.embeddings.class_embedding
+            token.copy_(torch.randn(token.shape, generator=generator))
         model.get_output_embeddings().weight.mul_(4)
     model.generation_config.eos_token_id = 2
     model.generation_config.pad_token_id = 0

@@ -75,7 +75,7 @@ def test_a_drafter_is_examined(capsys, llava_folder, photos, drafter):
 
 
 def test_pictures_of_the_world_and_other_questions(capsys, llava_folder, drafter):
-    line = ["doctor", "--model", str(llava_folder), "--drafter", drafter(), "--samples", "2"]
+    line = ["doctor", "--model", str(llava_folder), "--drafter", drafter(), "--samples", "8"]
     line += ["--prompt", "w1 w2", "--seconds", "0", "--dtype", "float32", "--json", "--quiet"]
     assert main(line) == 0
     rows = json.loads(capsys.readouterr().out.splitlines()[-1])["acceptance"]
