@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lm_drafting.features.names import from_official, to_official
 from lm_drafting.features.network import Attend, DraftNetwork, Rope
 from lm_drafting.features.rotary import rotate
 from lm_drafting.vision.building import build_compressor
@@ -101,16 +102,6 @@ class EagleHead(DraftNetwork):
         self.register_state_dict_post_hook(_to_official)
         self.register_load_state_dict_pre_hook(_from_official)
 
-    @property
-    def cache_shape(self) -> tuple[int, int]:
-        """Key/value heads, and the width of one."""
-        return self.config.num_key_value_heads, self.config.head_dim
-
-    @property
-    def row_size(self) -> int:
-        """Width of a row."""
-        return int(self.config.hidden_size)
-
     def fuse(self, embeds: Tensor, features: Tensor, summary: Tensor | None = None) -> Tensor:
         """``fc`` on embedding and hidden state, in this order."""
         return self.fc(torch.cat([embeds, features], -1))
@@ -127,61 +118,13 @@ class EagleHead(DraftNetwork):
         x = x + self.down_proj(F.silu(gate) * up)
         return x if self.norm is None else self.norm(x)
 
-    def reset_parameters(self, generator: torch.Generator) -> None:
-        """Start values for training, drawn from ``generator``: every projection keeps its scale.
 
-        Passing the hidden state on unchanged is a bad start: it repeats the token just seen.
-        """
-        if self.compressor is not None:
-            self.compressor.reset_parameters(generator)
-        with torch.no_grad():
-            for name, weight in self.named_parameters():
-                if name.startswith("compressor."):
-                    continue
-                if weight.dim() > 1:
-                    weight.normal_(0.0, weight.shape[1] ** -0.5, generator=generator)
-                elif name.endswith("bias"):
-                    weight.zero_()
-
-
-_ATTENTION = "layers.0.self_attn."
-_MLP = "layers.0.mlp."
-_FUSED = {
-    "qkv_proj": tuple(f"{_ATTENTION}{name}_proj" for name in "qkv"),
-    "gate_up_proj": tuple(f"{_MLP}{name}_proj" for name in ("gate", "up")),
-}
-_RENAMED = {
-    "o_proj": f"{_ATTENTION}o_proj",
-    "down_proj": f"{_MLP}down_proj",
-    "post_attention_layernorm": "layers.0.post_attention_layernorm",
-    "input_layernorm": "layers.0.input_layernorm",
-}
+_LAYER = "layers.0"
 
 
 def _to_official(module: EagleHead, state: dict[str, Any], prefix: str, _: Any) -> None:
-    """Rename and split a state dict's entries, in place."""
-    dim, shared = module.config.head_dim, module.config.num_key_value_heads
-    inner = module.config.intermediate_size
-    sizes = {
-        "qkv_proj": [module.config.num_attention_heads * dim, shared * dim, shared * dim],
-        "gate_up_proj": [inner, inner],
-    }
-    for name, kind in [key[len(prefix) :].rsplit(".", 1) for key in list(state) if "." in key]:
-        if name in _FUSED:
-            parts = state.pop(f"{prefix}{name}.{kind}").split(sizes[name])
-            for official, part in zip(_FUSED[name], parts, strict=True):
-                state[f"{prefix}{official}.{kind}"] = part
-        elif name in _RENAMED:
-            state[f"{prefix}{_RENAMED[name]}.{kind}"] = state.pop(f"{prefix}{name}.{kind}")
+    to_official(state, prefix, _LAYER, module.config)
 
 
 def _from_official(module: EagleHead, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    """The reverse, before loading; absent entries stay absent, so strict loading reports them."""
-    for kind in ("weight", "bias"):
-        for name, officials in _FUSED.items():
-            keys = [f"{prefix}{official}.{kind}" for official in officials]
-            if all(key in state for key in keys):
-                state[f"{prefix}{name}.{kind}"] = torch.cat([state.pop(key) for key in keys])
-        for name, official in _RENAMED.items():
-            if f"{prefix}{official}.{kind}" in state:
-                state[f"{prefix}{name}.{kind}"] = state.pop(f"{prefix}{official}.{kind}")
+    from_official(state, prefix, _LAYER)

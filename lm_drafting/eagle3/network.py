@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lm_drafting.eagle3.config import Eagle3Config
-from lm_drafting.eagle3.names import from_official, to_official
 from lm_drafting.eagle3.vocabulary import choose_vocabulary, spoken
+from lm_drafting.features.names import from_official, to_official
 from lm_drafting.features.network import Attend, DraftNetwork, Rope
 from lm_drafting.features.rotary import rotate
 from lm_drafting.targets import FeatureTarget
@@ -79,11 +79,6 @@ class Eagle3Network(DraftNetwork):
         self.compressor = build_compressor(spec, hidden=hidden, row=self.row_size)
         self.register_state_dict_post_hook(_to_official)
         self.register_load_state_dict_pre_hook(_from_official)
-
-    @property
-    def cache_shape(self) -> tuple[int, int]:
-        """Key/value heads, and the width of one."""
-        return self.config.num_key_value_heads, self.config.head_dim
 
     @property
     def row_size(self) -> int:
@@ -193,33 +188,17 @@ class Eagle3Network(DraftNetwork):
             raise ValueError(f"the target's head has shape {tuple(head.shape)}, not {wanted}")
         self.lm_head.weight.copy_(head[self._ids.to(head.device)])
 
-    @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator) -> None:
-        """Start values for training, drawn from ``generator``: every projection keeps its scale."""
-        if self.compressor is not None:
-            self.compressor.reset_parameters(generator)
-        for name, weight in self.named_parameters():
-            if name.startswith("compressor."):
-                continue
-            if weight.dim() > 1:
-                weight.normal_(0.0, weight.shape[1] ** -0.5, generator=generator)
-            else:
-                weight.fill_(0.0 if name.endswith("bias") else 1.0)
-
     @property
     def _ids(self) -> Tensor:
         """``(draft vocabulary,)`` target ids of all tokens the drafter knows."""
         return self.d2t + torch.arange(len(self.d2t), device=self.d2t.device)
 
 
+_LAYER = "midlayer"
+
+
 def _to_official(module: Eagle3Network, state: dict[str, Any], prefix: str, _: Any) -> None:
-    config = module.config
-    shared = config.num_key_value_heads * config.head_dim
-    sizes = {
-        "qkv_proj": [config.num_attention_heads * config.head_dim, shared, shared],
-        "gate_up_proj": [config.intermediate_size] * 2,
-    }
-    to_official(state, prefix, sizes)
+    to_official(state, prefix, _LAYER, module.config)
 
 
 def _from_official(module: Eagle3Network, state: dict[str, Any], prefix: str, *_: Any) -> None:
@@ -227,7 +206,7 @@ def _from_official(module: Eagle3Network, state: dict[str, Any], prefix: str, *_
 
     Some checkpoints leave ``t2d`` out; some trainers never fill it where it would hold every token.
     """
-    from_official(state, prefix)
+    from_official(state, prefix, _LAYER)
     d2t, t2d, config = prefix + "d2t", prefix + "t2d", module.config
     if config.draft_vocab_size == config.vocab_size:
         state.setdefault(d2t, torch.zeros_like(module.d2t))

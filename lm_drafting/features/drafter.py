@@ -19,14 +19,10 @@ from mmspec.state import State
 from mmspec.trees import cut
 
 
-class FeatureDrafter:
-    """Drafts with one small network that reads the target's hidden states.
+class NetworkDrafter:
+    """What every drafter around a :class:`DraftNetwork` is and remembers.
 
-    ``observe`` only notes the rows of a round. ``draft`` first runs all new rows in one pass
-    (rounds without drafting make it longer, never wrong); its last output gives the first level. A
-    plan of length ``L`` therefore costs ``L`` passes of one layer.
-
-    The proposal is deterministic, so it is exact at every temperature.
+    ``observe`` only notes the rows of a round; ``draft`` runs all new rows in one pass first.
 
     Args:
         network: The trained network.
@@ -72,15 +68,41 @@ class FeatureDrafter:
             self._memory = Memory(state, self.network, self._target, self._rotary)
         self._memory.observe(state, draft, evidence, verdict, commit)
 
+    def _remembered(self) -> Memory:
+        if self._memory is None:
+            raise ValueError("draft was called before the prefill was observed")
+        return self._memory
+
+
+class FeatureDrafter(NetworkDrafter):
+    """Drafts with one small network that reads the target's hidden states.
+
+    ``observe`` only notes the rows of a round. ``draft`` first runs all new rows in one pass
+    (rounds without drafting make it longer, never wrong); its last output gives the first level. A
+    plan of length ``L`` therefore costs ``L`` passes of one layer.
+
+    The proposal is deterministic, so it is exact at every temperature.
+
+    Args:
+        network: The trained network.
+        target: Lends embedding table and output head.
+        temperature: Divides the drafter's logits: above 1 spreads a tree over more branches.
+
+    Attributes:
+        name: The network's kind.
+        target_layers: Layers of the target the network reads; None for the last hidden state.
+
+    Raises:
+        ValueError: The network was made for another hidden size or vocabulary.
+    """
+
     def draft(self, state: State, plan: Plan, noise: Noise) -> Draft:
         """A chain for plans of width 1 or without room for branches, else a dynamic tree.
 
         A plan's ``stop_below`` applies to chains; a tree's budget already goes where the drafter is
         confident.
         """
-        memory = self._memory
-        if memory is None:
-            raise ValueError("draft was called before the prefill was observed")
+        memory = self._remembered()
         front, hidden = memory.catch_up(state, scratch=plan.length * plan.width)
         if plan.width == 1 or plan.budget == plan.length:
             return self._chain(memory, front, hidden, plan)

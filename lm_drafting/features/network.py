@@ -49,14 +49,14 @@ class DraftNetwork(nn.Module, ABC):
     steps: int = 1
 
     @property
-    @abstractmethod
     def cache_shape(self) -> tuple[int, int]:
         """Key/value heads, and the width of one."""
+        return self.config.num_key_value_heads, self.config.head_dim
 
     @property
-    @abstractmethod
     def row_size(self) -> int:
         """Width of a row."""
+        return int(self.config.hidden_size)
 
     @abstractmethod
     def fuse(self, embeds: Tensor, features: Tensor, summary: Tensor | None = None) -> Tensor:
@@ -110,9 +110,22 @@ class DraftNetwork(nn.Module, ABC):
         """Target ids of draft-vocabulary ids."""
         return ids
 
-    @abstractmethod
+    @torch.no_grad()
     def reset_parameters(self, generator: torch.Generator) -> None:
-        """Start values for training, the compressor's included, drawn from ``generator``."""
+        """Start values for training, drawn from ``generator``: every projection keeps its scale.
+
+        The compressor draws first. Passing the hidden state on unchanged would be a bad start: it
+        repeats the token just seen.
+        """
+        if self.compressor is not None:
+            self.compressor.reset_parameters(generator)
+        for name, weight in self.named_parameters():
+            if name.startswith("compressor."):
+                continue
+            if weight.dim() > 1:
+                weight.normal_(0.0, weight.shape[1] ** -0.5, generator=generator)
+            else:
+                weight.fill_(0.0 if name.endswith("bias") else 1.0)
 
     def anneal(self, share: float, seed: int) -> None:
         """Told before every training step: share of the training done, and a seed of this step."""

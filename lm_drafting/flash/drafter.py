@@ -7,20 +7,18 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from lm_drafting.doubt import all_in_doubt, until_doubt
-from lm_drafting.features.drafter import check_fit
-from lm_drafting.features.memory import Memory
+from lm_drafting.features.drafter import NetworkDrafter
 from lm_drafting.features.network import DraftNetwork
-from lm_drafting.features.rotary import Rotary
 from lm_drafting.flash.trees import product_tree, static_tree
 from lm_drafting.targets import FeatureTarget
-from mmspec.messages import Commit, Draft, Evidence, Plan, Verdict
+from mmspec.messages import Draft, Plan
 from mmspec.noise import Noise
 from mmspec.state import State
 
 TreeForm = Literal["product", "static"]
 
 
-class ParallelDrafter:
+class ParallelDrafter(NetworkDrafter):
     """Drafts with a network that predicts ``k`` tokens in one pass (FLASH, arXiv 2505.12728).
 
     ``observe`` only notes the rows of a round. ``draft`` runs all new rows in one pass, and its
@@ -45,8 +43,6 @@ class ParallelDrafter:
             form of tree.
     """
 
-    needs_features = True
-
     def __init__(
         self,
         network: DraftNetwork,
@@ -54,34 +50,10 @@ class ParallelDrafter:
         temperature: float = 1.0,
         tree: TreeForm = "product",
     ) -> None:
-        check_fit(network, target)
+        super().__init__(network, target, temperature)
         if tree not in get_args(TreeForm):
             raise ValueError(f"unknown tree '{tree}': choose from {', '.join(get_args(TreeForm))}")
-        self.name = network.kind
-        self.network = network.eval()
-        self.target_layers = network.target_layers
-        self._target = target
-        self._temperature = temperature
         self._form = tree
-        self._rotary = Rotary(network.cache_shape[1], network.config.rope_theta)
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget the request."""
-        self._memory: Memory | None = None
-
-    @property
-    def cache_bytes(self) -> int:
-        """Bytes of keys and values the running request takes."""
-        return 0 if self._memory is None else self._memory.used_bytes
-
-    def observe(
-        self, state: State, draft: Draft, evidence: Evidence, verdict: Verdict, commit: Commit
-    ) -> None:
-        """Note the rows of the round; the first round brings the prompt's along."""
-        if self._memory is None:
-            self._memory = Memory(state, self.network, self._target, self._rotary)
-        self._memory.observe(state, draft, evidence, verdict, commit)
 
     def draft(self, state: State, plan: Plan, noise: Noise) -> Draft:
         """A chain for plans of width 1 or without room for branches, else a tree.
@@ -89,9 +61,7 @@ class ParallelDrafter:
         A plan's ``stop_below`` applies to chains; a tree's budget already goes where the drafter is
         confident.
         """
-        if self._memory is None:
-            raise ValueError("draft was called before the prefill was observed")
-        _, hidden = self._memory.catch_up(state, scratch=0)
+        _, hidden = self._remembered().catch_up(state, scratch=0)
         laws = self._laws(hidden, min(plan.length, plan.nodes))
         if plan.width == 1 or plan.budget == plan.length:
             return self._chain(laws, plan)

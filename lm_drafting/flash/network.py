@@ -89,16 +89,6 @@ class FlashNetwork(DraftNetwork):
         spec = config.compressor or {"kind": "none"}
         self.compressor = build_compressor(spec, hidden=config.hidden_size, row=self.row_size)
 
-    @property
-    def cache_shape(self) -> tuple[int, int]:
-        """Key/value heads, and the width of one."""
-        return self.config.num_key_value_heads, self.config.head_dim
-
-    @property
-    def row_size(self) -> int:
-        """Width of a row."""
-        return int(self.config.hidden_size)
-
     def fuse(self, embeds: Tensor, features: Tensor, summary: Tensor | None = None) -> Tensor:
         """``fc`` on embedding and hidden state, in this order."""
         return self.fc(torch.cat([embeds, features], -1))
@@ -106,17 +96,6 @@ class FlashNetwork(DraftNetwork):
     def forward(self, rows: Tensor, rope: Rope, attend: Attend) -> Tensor:
         """The ``k`` predictions of every row side by side; see :class:`DraftNetwork`."""
         return self.layers(rows, rope, attend)
-
-    @torch.no_grad()
-    def reset_parameters(self, generator: torch.Generator) -> None:
-        """Start values for training, drawn from ``generator``: every projection keeps its scale."""
-        if self.compressor is not None:
-            self.compressor.reset_parameters(generator)
-        for part in (self.fc, *self.layers.modules()):
-            if isinstance(part, nn.Linear):
-                part.weight.normal_(0.0, part.in_features**-0.5, generator=generator)
-                if part.bias is not None:
-                    part.bias.zero_()
 
 
 class SemiAutoregressiveHead(nn.Module):
