@@ -10,7 +10,7 @@ from typing import Any
 from mmspec import catalog
 from mmspec.engine import Engine
 from mmspec.messages import Plan
-from mmspec.pacing import CostFitted, Fixed, Plain
+from mmspec.pacing import BiasBudget, CostFitted, Fixed, Plain
 from mmspec.roles import Drafter, Pacer
 from mmspec.token_target import TokenTarget
 
@@ -43,22 +43,29 @@ class Recipe:
         method: str = "auto",
         drafter: Any = None,
         *,
+        family: str = "text",
         model: str | None = None,
         strict: bool = False,
         pacer: str | Pacer = "auto",
+        bias_budget: float | None = None,
         draft_length: int | None = None,
         tree_width: int | None = None,
         tree_budget: int | None = None,
+        long: bool = False,
         **options: Any,
     ) -> Recipe:
         """Settle the method, its drafter and its plan.
 
+        Args as in :func:`mmspec.pipelines.loading.load_captioner`; ``long`` is for "auto", see
+        :func:`mmspec.catalog.choose`. ``bias_budget`` is the largest mean one-step bias that a
+        relaxed rule may reach; None sets no limit.
+
         Raises:
             ValueError: Unknown method, option or pacer, or a drafter that is needed and missing.
         """
-        row, why = _row(method, drafter, model)
+        row, why = _row(method, drafter, model, long, family)
         if drafter is None and model is not None:
-            drafter = catalog.embedded_folder(model, row.name)
+            drafter = catalog.embedded_folder(model, row.name, family)
         if drafter is None and row.trained:
             raise ValueError(
                 f"method '{row.name}' needs {row.needs}; give it as drafter=... (--drafter)"
@@ -67,31 +74,47 @@ class Recipe:
         plan = row.plan(draft_length, tree_width, tree_budget)
         if isinstance(drafter, Path):
             drafter = str(drafter)
-        return cls(row, drafter, plan, _pacer(pacer, plan), strict, options, why)
+        paced = _budgeted(_pacer(pacer, plan), row, bias_budget)
+        return cls(row, drafter, plan, paced, strict, options, why)
 
     def engine(self, target: TokenTarget, load: Callable[..., TokenTarget]) -> Engine:
         """The engine for a target; ``load`` loads a drafter the way the target was loaded."""
-        if isinstance(self.drafter, Drafter):
-            drafter = self.drafter
-        else:
-            context = catalog.BuildContext(target, self.drafter, load, self.options)
-            drafter = self.method.drafter(context)
+        context = catalog.BuildContext(target, self.drafter, load, self.options)
+        given = isinstance(self.drafter, Drafter)
+        drafter = self.drafter if given else self.method.drafter(context)
         return Engine(
             target,
             drafter,
-            self.method.make_rule(),
+            self.method.make_rule(context),
             self.pacer,
             lookahead=self.plan.nodes,
             strict=self.strict,
         )
 
 
-def _row(method: str, drafter: Any, model: str | None) -> tuple[catalog.Method, str]:
+def _row(
+    method: str, drafter: Any, model: str | None, long: bool, family: str
+) -> tuple[catalog.Method, str]:
     if method != "auto":
-        return catalog.get(method), ""
+        return catalog.get(method, family), ""
     if isinstance(drafter, Drafter):
-        return catalog.of_drafter(drafter.name), ""
-    return catalog.choose(model, drafter)
+        return catalog.of_drafter(drafter.name, family), ""
+    if family == "image":
+        return catalog.choose_image(drafter)
+    return catalog.choose(model, drafter, long)
+
+
+def _budgeted(pacer: Pacer, row: catalog.Method, budget: float | None) -> Pacer:
+    """The pacer, told how far a relaxed rule may go.
+
+    Raises:
+        ValueError: The method is exact, or the budget is out of range.
+    """
+    if budget is None:
+        return pacer
+    if row.lossless:
+        raise ValueError(f"method '{row.name}' is exact and spends no bias; leave out bias_budget")
+    return BiasBudget(pacer, budget)
 
 
 def _pacer(pacer: str | Pacer, plan: Plan) -> Pacer:

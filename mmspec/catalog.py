@@ -10,7 +10,7 @@ import difflib
 import importlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mmspec.token_target import TokenTarget
 
 TARGET_LOADER = "adapters.hf_vlm:load_target"
+IMAGE_LOADER = "adapters.image_tokens.loading:load_target"
+IMAGE_SCORER = "adapters.tiny.images.scoring:score_pictures"
 EXACT = "exact: the output law is the target's own; greedy output is identical"
 PLAN_OPTIONS = ("draft_length", "tree_width", "tree_budget")
 
@@ -53,12 +55,13 @@ class Method:
         length: Draft steps a round by default.
         width: Children of a node by default; 1 is a chain.
         budget: Most nodes a round by default; 0 means ``length * width``.
-        rule: Dotted path of the acceptance rule.
+        rule: Dotted path of ``build(context) -> Rule``, or of a rule that takes no arguments.
         certificate: What the rule promises, word for word.
         trained: Whether the drafter was trained for its target.
         needs: What a user must supply.
         paper: Where it comes from.
         options: Names of the method's own options.
+        rule_options: Names of those that its rule takes.
     """
 
     name: str
@@ -74,6 +77,7 @@ class Method:
     needs: str = "nothing"
     paper: str = ""
     options: tuple[str, ...] = ()
+    rule_options: tuple[str, ...] = ()
 
     @property
     def lossless(self) -> bool:
@@ -108,19 +112,21 @@ class Method:
 
             return NoDraft()
         self.check_options(context.options)
-        drafter: Drafter = resolve(self.build)(context)
+        drafter: Drafter = resolve(self.build)(_only(context, self.options))
         return drafter
 
-    def make_rule(self) -> Rule:
-        """A new acceptance rule."""
-        rule: Rule = resolve(self.rule)()
+    def make_rule(self, context: BuildContext) -> Rule:
+        """A new acceptance rule; one with options is made for the target at hand."""
+        make = resolve(self.rule)
+        rule: Rule = make(_only(context, self.rule_options)) if self.rule_options else make()
         return rule
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Refuse an option the method does not know, instead of ignoring it."""
-        unknown = sorted(set(options) - set(self.options))
+        own = (*self.options, *self.rule_options)
+        unknown = sorted(set(options) - set(own))
         if unknown:
-            known = ", ".join((*PLAN_OPTIONS, *self.options))
+            known = ", ".join((*PLAN_OPTIONS, *own))
             raise ValueError(
                 f"method '{self.name}' has no option {', '.join(unknown)}; it knows {known}"
             )
@@ -132,8 +138,13 @@ class Method:
             **{key: getattr(self, key) for key in shown},
             "paper": self.paper,
             "plan": {"length": self.length, "width": self.width, "budget": self.budget},
-            "options": list(self.options),
+            "options": [*self.options, *self.rule_options],
         }
+
+
+def _only(context: BuildContext, names: tuple[str, ...]) -> BuildContext:
+    """The context with those of its options that one part takes."""
+    return replace(context, options={k: v for k, v in context.options.items() if k in names})
 
 
 METHODS: tuple[Method, ...] = (
@@ -250,8 +261,15 @@ EMBEDDED: dict[str, dict[str, str]] = {
         "flash": "flash",
     },
 }
-# Best measured first, see docs/measuring.md; ``auto`` takes the first there is a drafter for.
+EMBEDDED_IMAGES: dict[str, dict[str, str]] = {
+    "tiny": {"model": "image-text"},
+    "tiny-c2i": {"model": "image-class"},
+}
+# Best measured first, see docs/measuring.md; ``auto`` takes the first there is a drafter for. Where
+# visual tokens dominate, drafters that read fewer of them win.
 _PREFERRED = ("eagle", "vispec", "specvlm", "flash", "eagle3")
+_PREFERRED_LONG = ("vispec", "specvlm", "flash", "eagle", "eagle3")
+LONG_INPUT = 256  # visual tokens
 
 
 def methods(family: str | None = None) -> tuple[Method, ...]:
@@ -264,26 +282,32 @@ def names(family: str | None = None) -> tuple[str, ...]:
     return tuple(row.name for row in methods(family))
 
 
-def get(name: str) -> Method:
-    """The row of a method.
+def get(name: str, family: str = "text") -> Method:
+    """The row of a method; some names exist in more than one family.
 
     Raises:
-        ValueError: No such method; the message lists those there are.
+        ValueError: No such method; the message lists those of the family.
     """
-    for row in METHODS:
+    for row in methods(family):
         if row.name == name:
             return row
-    near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
+    known = names(family)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     guess = f"did you mean '{near[0]}'? " if near else ""
-    raise ValueError(f"unknown method '{name}'; {guess}known methods: {', '.join(names())}")
+    raise ValueError(f"unknown method '{name}'; {guess}known methods: {', '.join(known)}")
 
 
-def of_drafter(name: str) -> Method:
+def of_drafter(name: str, family: str = "text") -> Method:
     """A row for a drafter that the caller made, under a known name or a new one."""
-    for row in METHODS:
+    for row in methods(family):
         if row.name == name:
             return row
-    return Method(name, "text", "a drafter of the caller's own", length=5, build="given")
+    return Method(name, family, "a drafter of the caller's own", length=5, build="given")
+
+
+def embedded(family: str = "text") -> dict[str, dict[str, str]]:
+    """The models of a family that come with the package: their folders by part."""
+    return EMBEDDED_IMAGES if family == "image" else EMBEDDED
 
 
 def resolve(path: str) -> Any:
@@ -292,16 +316,18 @@ def resolve(path: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def embedded_folder(model: str, part: str) -> Path | None:
+def embedded_folder(model: str, part: str, family: str = "text") -> Path | None:
     """Folder of an embedded model (``part`` = "model") or of its drafter for a method, if there."""
-    name = EMBEDDED.get(model, {}).get(part)
+    name = embedded(family).get(model, {}).get(part)
     if name is None:
         return None
-    folder: Path = resolve(f"adapters.{model}:folder")(name)
+    folder: Path = resolve("adapters.tiny:folder")(name)
     return folder if (folder / "config.json").is_file() else None
 
 
-def choose(model: str | None = None, drafter: Any = None) -> tuple[Method, str]:
+def choose(
+    model: str | None = None, drafter: Any = None, long: bool = False
+) -> tuple[Method, str]:
     """What ``method="auto"`` means: the best measured method this model has a drafter for.
 
     A trained one-layer drafter measured fastest; without one, prompt lookup costs next to nothing.
@@ -310,6 +336,7 @@ def choose(model: str | None = None, drafter: Any = None) -> tuple[Method, str]:
     Args:
         model: Name the target was asked for by, if any.
         drafter: Folder, Hub id or ready model that was given.
+        long: Whether inputs have :data:`LONG_INPUT` visual tokens or more.
 
     Returns:
         The row, and why it was chosen.
@@ -317,10 +344,23 @@ def choose(model: str | None = None, drafter: Any = None) -> tuple[Method, str]:
     if drafter is not None:
         name = _method_of(drafter)
         return get(name), f"auto chose {name}: it fits the given drafter"
-    for name in _PREFERRED:
+    for name in _PREFERRED_LONG if long else _PREFERRED:
         if model is not None and embedded_folder(model, name) is not None:
-            return get(name), f"auto chose {name}: {model} has a trained drafter"
+            inputs = f"inputs of {LONG_INPUT} visual tokens or more" if long else "pictures"
+            return get(name), f"auto chose {name} for {inputs}: {model} has a trained drafter"
     return get("prompt-lookup"), "auto chose prompt-lookup: no trained drafter is known"
+
+
+def choose_image(drafter: Any = None) -> tuple[Method, str]:
+    """What ``method="auto"`` means for images: the exact method that needs no training.
+
+    Raises:
+        ValueError: A drafter was given; several methods may use it, and some of them are lossy.
+    """
+    if drafter is not None:
+        trained = ", ".join(row.name for row in methods("image") if row.trained)
+        raise ValueError(f"name the method that the drafter is for with method=: {trained}")
+    return get("scd", "image"), "auto chose scd: exact, and needs no training"
 
 
 def _method_of(drafter: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mmspec.bench.caption import CaptionBench
     from mmspec.bench.race import Race
 
-SUITES = ("caption", "caption-video", "visual-tokens", "pacing")
+SUITES = ("caption", "caption-video", "visual-tokens", "drafters", "pacing")
 BATCHES = (1, 4, 16)
 
 
@@ -24,6 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="tiny", help="target: tiny, a folder or a Hub id")
     parser.add_argument("--data", help="folder of pictures (default: unseen pictures of the world)")
     parser.add_argument("--drafter", help="trained drafter for a target that is not embedded")
+    parser.add_argument(
+        "--drafters", nargs="+", default=[], metavar="DIR", help="what the drafters suite compares"
+    )
     parser.add_argument("--prompt", help="text of the request")
     parser.add_argument("--images", type=int, default=32, help="pictures or clips")
     parser.add_argument("--frames", type=int, help="frames of each clip of caption-video (8)")
@@ -40,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the tables, write records; returns the exit status."""
     from mmspec.bench.caption import CaptionBench
-    from mmspec.commands.console import hush_libraries
+    from mmspec.commands.console import UsageError, hush_libraries
 
     hush_libraries()
     given = vars(args)
@@ -51,21 +54,31 @@ def run(args: argparse.Namespace) -> int:
     bench = CaptionBench(**values)
     if args.quick:
         bench = replace(bench, images=8, repeats=3)
-    document = measure(bench, args.suite, Path(args.out), progress=not args.quiet)
+    if (args.suite == "drafters") != bool(args.drafters):
+        raise UsageError("`bench drafters` and `--drafters DIR...` belong together")
+    out = Path(args.out)
+    document = measure(bench, args.suite, out, args.drafters, progress=not args.quiet)
     if args.json:
         sys.stdout.write(json.dumps(document) + "\n")
     return 0
 
 
-def measure(bench: CaptionBench, suite: str, out: Path, progress: bool = True) -> dict[str, Any]:
+def measure(
+    bench: CaptionBench,
+    suite: str,
+    out: Path,
+    drafters: Sequence[str] = (),
+    progress: bool = True,
+) -> dict[str, Any]:
     """Run a suite.
 
     Args:
         bench: What is measured.
         suite: ``caption`` or ``caption-video`` (every method, a table a temperature),
-            ``visual-tokens`` (what drafters pay for longer clips), or ``pacing`` (``auto`` against
-            the plain loop, a table a batch size).
+            ``visual-tokens`` (what drafters pay for longer clips), ``drafters`` (given ones side
+            by side), or ``pacing`` (``auto`` against the plain loop, a table a batch size).
         out: Folder of the records and of the Markdown tables.
+        drafters: Folders that the suite of this name compares.
         progress: Show bars.
 
     Returns:
@@ -85,6 +98,8 @@ def measure(bench: CaptionBench, suite: str, out: Path, progress: bool = True) -
     text = [f"{hardware_line()}, {dtype}, {len(images)} {what}, {bench.repeats} repeats"]
     if suite == "visual-tokens":
         return _grow(bench, target, origin, out, progress)
+    if suite == "drafters":
+        return _compare(bench, target, drafters, origin, out, progress)
     for title, race in _races(bench, suite, target, images, progress):
         slug = title.lower().replace(" ", "-")
         race.write(out / f"{suite}-{slug}.jsonl", origin)
@@ -107,15 +122,40 @@ def _grow(
 
     with tqdm(disable=not progress, desc="visual tokens") as bar:
         rows = list(growth.measure_growth(bench, target, bar.update))
+    text = f"{hardware_line()}, {bench.repeats} repeats\n\n{growth.markdown(rows)}\n"
+    document = _publish("visual-tokens", rows, text, origin, out)
+    growth.plot(rows, out / "visual-tokens.png")
+    return document
+
+
+def _compare(
+    bench: CaptionBench,
+    target: Any,
+    folders: Sequence[str],
+    origin: dict[str, Any],
+    out: Path,
+    progress: bool,
+) -> dict[str, Any]:
+    """Run the drafters suite and write its records and table."""
+    from mmspec.bench import drafters
+    from mmspec.bench.provenance import hardware_line
+
+    rows = list(drafters.measure_drafters(bench, target, folders, progress))
+    text = f"{hardware_line()}, {bench.repeats} repeats\n\n{drafters.markdown(rows)}\n"
+    return _publish("drafters", rows, text, origin, out)
+
+
+def _publish(
+    suite: str, rows: Sequence[Any], text: str, origin: dict[str, Any], out: Path
+) -> dict[str, Any]:
+    """Write the records and the table of a suite; returns its document."""
     records = [asdict(row) for row in rows]
     out.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(origin), *(json.dumps(record) for record in records)]
-    (out / "visual-tokens.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    text = f"{hardware_line()}, {bench.repeats} repeats\n\n{growth.markdown(rows)}\n"
-    (out / "visual-tokens.md").write_text(text, encoding="utf-8")
-    growth.plot(rows, out / "visual-tokens.png")
+    (out / f"{suite}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (out / f"{suite}.md").write_text(text, encoding="utf-8")
     sys.stderr.write(text)
-    return {"command": "bench", "provenance": origin, "tables": {"Visual tokens": records}}
+    return {"command": "bench", "provenance": origin, "tables": {suite: records}}
 
 
 def _races(

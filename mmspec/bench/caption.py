@@ -19,6 +19,7 @@ from mmspec.pipelines import default_prompt, pipeline
 from mmspec.sampling import Sampling
 
 BASELINE = "plain loop"
+LONG_CLIP = 8  # frames from which "auto" expects visual tokens to dominate
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,8 @@ def _transformers(target: Any, blind: Path | None) -> list[Contender]:
 
 def engine_for(bench: CaptionBench, target: Any, method: str, drafter: Any, pacer: str) -> Engine:
     """Our loop with one method's drafter."""
-    recipe = Recipe.choose(method, drafter, model=bench.model, pacer=pacer)
+    long = bench.frames >= LONG_CLIP
+    recipe = Recipe.choose(method, drafter, model=bench.model, pacer=pacer, long=long)
     return recipe.engine(target, _like(target))
 
 

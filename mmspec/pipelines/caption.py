@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from mmspec.catalog import Method
+from mmspec.catalog import LONG_INPUT, Method
 from mmspec.engine import Engine
 from mmspec.media import Clip, Picture
 from mmspec.pipelines import default_prompt
@@ -22,24 +23,37 @@ from mmspec.trace import Trace
 WARM_UP_TOKENS = 32
 
 
+@dataclass(frozen=True)
+class Route:
+    """One way to caption.
+
+    Attributes:
+        engine: Target, drafter, rule and pacer.
+        method: The catalog's row of the method.
+        why: Why this method, where it was chosen automatically.
+    """
+
+    engine: Engine
+    method: Method
+    why: str = ""
+
+
 class CaptionPipeline:
     """Captions whatever it is called with.
 
     Args:
-        engine: Target, drafter, rule and pacer.
-        method: The catalog's row of the method.
+        route: How to caption.
         model: What the target was asked for by.
-        notes: What every result of this pipeline should say.
+        long: How to caption inputs of :data:`mmspec.catalog.LONG_INPUT` visual tokens or more, on
+            the same target; None takes the first route for all.
     """
 
-    def __init__(
-        self, engine: Engine, method: Method, *, model: str = "model", notes: Sequence[str] = ()
-    ) -> None:
-        self.engine, self.method, self.model = engine, method, model
-        self.target: Any = engine.target
-        self._notes = tuple(notes)
-        self._plain = engine.plain()
-        self._warm: set[int] = set()
+    def __init__(self, route: Route, *, model: str = "model", long: Route | None = None) -> None:
+        self.engine, self.method, self.model = route.engine, route.method, model
+        self.target: Any = route.engine.target
+        self._route, self._long = route, long
+        self._plain = route.engine.plain()
+        self._warm: set[tuple[int, str]] = set()
 
     def __call__(
         self, inputs: Any, prompt: str | None = None, *, compare: bool = False, **options: Any
@@ -99,12 +113,22 @@ class CaptionPipeline:
         inputs: dict[str, Any] = self.target.prepare(images, prompts, videos)
         return inputs
 
+    def route(self, inputs: dict[str, Any]) -> Route:
+        """How to caption a batch: by the most visual tokens of a row."""
+        if self._long is not None:
+            ids = inputs["input_ids"]
+            visual = torch.isin(ids, torch.tensor(self.target.image_token_ids, device=ids.device))
+            if visual.sum(1).max() >= LONG_INPUT:
+                return self._long
+        return self._route
+
     def warm_up(self, inputs: dict[str, Any], sampling: Sampling, seeds: list[int]) -> None:
         """A short run of both loops, once a batch size: first calls pay for allocations."""
-        if len(seeds) in self._warm:
+        route = self.route(inputs)
+        if (len(seeds), route.method.name) in self._warm:
             return
-        self._warm.add(len(seeds))
-        for engine in (self._plain, self.engine):
+        self._warm.add((len(seeds), route.method.name))
+        for engine in (self._plain, route.engine):
             limit = min(sampling.max_new_tokens, WARM_UP_TOKENS)
             short = Sampling(max_new_tokens=limit, temperature=sampling.temperature)
             engine.generate(Request(inputs, short), Trace(), seeds=seeds)
@@ -121,17 +145,19 @@ class CaptionPipeline:
         """Ids of a batch by the method and, where a second trace is given, by the plain loop."""
         trace, baseline = traces
         request = Request(inputs, sampling)
+        engine = self.route(inputs).engine
         plain = None
         if baseline is not None and plain_first:
             plain, _ = self._plain.generate(request, baseline, seeds=seeds)
-        ours, _ = self.engine.generate(request, trace, seeds=seeds, on_commit=on_commit)
+        ours, _ = engine.generate(request, trace, seeds=seeds, on_commit=on_commit)
         if baseline is not None and not plain_first:
             plain, _ = self._plain.generate(request, baseline, seeds=seeds)
         return ours, plain
 
     def declined(self, trace: Trace) -> str:
         """A note if the pacer prefers plain decoding right now."""
-        if not getattr(self.engine.pacer, "declined", False):
+        routes = [route for route in (self._route, self._long) if route is not None]
+        if not any(getattr(route.engine.pacer, "declined", False) for route in routes):
             return ""
         plain = sum(not r.drafted for r in trace.rounds if "prefill" not in r.seconds)
         return (
@@ -143,7 +169,7 @@ class CaptionPipeline:
         certificate = self.engine.rule.certificate
         return CaptionResult(
             outputs=[],
-            trace=Trace(notes=list(self._notes)),
+            trace=Trace(),
             method=self.method.name,
             certificate=str(certificate),
             lossless=certificate.lossless,

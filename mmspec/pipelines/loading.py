@@ -10,7 +10,7 @@ import torch
 
 from mmspec import catalog
 from mmspec.assembly import Recipe
-from mmspec.pipelines.caption import CaptionPipeline
+from mmspec.pipelines.caption import CaptionPipeline, Route
 from mmspec.roles import Pacer
 from mmspec.token_target import TokenTarget
 
@@ -59,7 +59,8 @@ def load_captioner(
         ValueError: Unknown method or option, or a model that cannot be used.
     """
     name = model if isinstance(model, str) else None
-    recipe = Recipe.choose(
+    settle = partial(
+        Recipe.choose,
         method,
         drafter,
         model=name,
@@ -70,6 +71,7 @@ def load_captioner(
         tree_budget=tree_budget,
         **options,
     )
+    recipe, long = settle(), settle(long=True)
     place = choose_device(device)
     load = partial(
         catalog.resolve(catalog.TARGET_LOADER),
@@ -79,8 +81,12 @@ def load_captioner(
     )
     target = _target(model, processor, load, revision)
     label = name or str(getattr(getattr(target, "model", None), "name_or_path", "") or "model")
-    notes = [recipe.why] if recipe.why else []
-    return CaptionPipeline(recipe.engine(target, load), recipe.method, model=label, notes=notes)
+    other = None
+    if long.method.name != recipe.method.name:
+        other = Route(long.engine(target, load), long.method, long.why)
+    return CaptionPipeline(
+        Route(recipe.engine(target, load), recipe.method, recipe.why), model=label, long=other
+    )
 
 
 def choose_device(device: str) -> str:

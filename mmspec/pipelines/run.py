@@ -54,6 +54,7 @@ class Run:
         self.seeds = _seeds(options, count)
         self.streams = Streams(options, pipe.target.decode, count)
         self.batches = 0
+        self._methods: list[str] = []
 
     def all(self, sources: list[Source]) -> None:
         """Every input, in batches."""
@@ -116,6 +117,7 @@ class Run:
         with torch.inference_mode():
             inputs = self.pipe.prepare([media for _, _, media in ready], self.prompt)
             self._check_length(inputs)
+            self._note_route(inputs)
             if baseline is not None:
                 self.pipe.warm_up(inputs, self.sampling, seeds)
             first = len(trace.units)
@@ -131,6 +133,15 @@ class Run:
             output.text = self.pipe.target.decode(ids)
             output.baseline_ids = plain[place] if plain is not None else None
         self.streams.end(indices)
+
+    def _note_route(self, inputs: dict[str, Any]) -> None:
+        """Say by which method this batch goes, and why, the first time one is taken."""
+        route = self.pipe.route(inputs)
+        if route.method.name not in self._methods:
+            self._methods.append(route.method.name)
+            self.result.method = "+".join(self._methods)
+            if route.why:
+                self.result.notes.append(route.why)
 
     def _check_length(self, inputs: dict[str, Any]) -> None:
         """Refuse what the model's position table cannot hold, before the cache is allocated."""
