@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from mmspec.messages import Commit, Draft
@@ -57,6 +58,6 @@ def speculate(
         draft = Draft.empty(state.batch, evidence.positions.device)
         if plan.length:
             with clock("draft"):
-                draft = drafter.draft(state, plan, noise)
+                draft = replace(drafter.draft(state, plan, noise), slack=plan.slack)
         with clock("verify"):
             evidence = target.score(state, draft)

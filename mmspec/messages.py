@@ -32,14 +32,19 @@ class Plan:
         budget: Most nodes that are submitted to the target, the root not counted.
         stop_below: Stop drafting after a unit whose draft probability is below this; the unit
             itself is kept, which keeps sampling unbiased. ``None`` never stops early.
+        slack: Share of its relaxation that a relaxed rule may use this round: 0 makes it exact, 1
+            lets it do what its options say. Exact rules do not look at it.
     """
 
     length: int
     width: int = 1
     budget: int = 0
     stop_below: float | None = None
+    slack: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 0 <= self.slack <= 1:
+            raise ValueError(f"slack must be between 0 (exact) and 1, got {self.slack}")
         if self.length < 0 or self.width < 1 or self.budget < 0:
             raise ValueError(
                 f"a plan needs length >= 0, width >= 1 and budget >= 0, got {self}; "
@@ -103,6 +108,7 @@ class Draft:
             pacing and the trace; None when the drafter has none.
         healthy: ``(batch,)`` bool, False where the drafter produced non-finite numbers; read at the
             round's one host synchronisation.
+        slack: The plan's; the loop hands it on to the rule.
     """
 
     units: Tensor
@@ -112,6 +118,7 @@ class Draft:
     valid: Tensor | None = None
     confidence: Tensor | None = None
     healthy: Tensor | None = None
+    slack: float = 1.0
 
     @property
     def batch(self) -> int:
@@ -168,6 +175,8 @@ class Verdict:
         regenerate: ``(batch, nodes)`` bool, units the target must make again itself. None when
             refusal truncates a suffix, as it does for tokens; methods whose refusals are spans of
             cells or whole blocks fill it.
+        bias: ``(batch, depth)`` one-step bias TV(out, p) of every position a relaxed rule judged,
+            zeros where it judged none; None for exact rules.
     """
 
     path: Tensor
@@ -175,6 +184,7 @@ class Verdict:
     own: Tensor
     corrected: Tensor
     regenerate: Tensor | None = None
+    bias: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -188,6 +198,7 @@ class Commit:
         probability: Per row the target's probability of each emitted unit.
         drafted: Per row how many nodes were submitted to the target.
         depth: Longest branch of the draft.
+        bias: Per row the sum, over the units emitted, of what :class:`Verdict` says of their bias.
         finished: Per row whether it is complete after this round.
         active: Per row whether it was still running when the round began.
         draft_healthy: False where the drafter produced non-finite numbers in some row.
@@ -202,6 +213,7 @@ class Commit:
     finished: Sequence[bool]
     active: Sequence[bool]
     draft_healthy: bool = True
+    bias: Sequence[float] = ()
 
     @property
     def emitted(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mmspec.messages import Commit, Plan
@@ -221,3 +221,58 @@ class CostFitted:
             units += share**length
             best = max(best, units * plain / book.round_seconds(length))
         return best < self._margin
+
+
+class BiasBudget:
+    """Lets a relaxed rule do as much as keeps its mean one-step bias under a budget.
+
+    Around any pacer: the plan is the inner one's, its ``slack`` is set here. Where the mean over
+    all units so far reaches the budget, rounds are exact until it has fallen below; elsewhere the
+    slack follows the bias that a unit was measured to cost at full slack. It reads laws and counts
+    only.
+
+    Args:
+        pacer: Decides how far to draft.
+        budget: Largest mean one-step total variation a unit, in ``[0, 1]``.
+
+    Raises:
+        ValueError: The budget is out of range.
+    """
+
+    MEMORY = 64  # units over which the measured bias forgets
+
+    def __init__(self, pacer: Any, budget: float) -> None:
+        if not 0 <= budget <= 1:
+            raise ValueError(f"the bias budget must be between 0 (exact) and 1, got {budget}")
+        self._pacer, self._budget = pacer, budget
+        self._bias, self._units = 0.0, 0
+        self._slack = 0.0
+        self._at_full = _Mean()
+
+    @property
+    def declined(self) -> bool:
+        """What the inner pacer says."""
+        return bool(getattr(self._pacer, "declined", False))
+
+    def plan(self, state: Any) -> Plan:
+        """The inner pacer's plan with the slack that the budget allows."""
+        self._slack = self._allowed()
+        plan: Plan = replace(self._pacer.plan(state), slack=self._slack)
+        return plan
+
+    def observe(self, commit: Commit, seconds: dict[str, float]) -> None:
+        """Book the bias of a round; the inner pacer learns too."""
+        self._pacer.observe(commit, seconds)
+        self._bias += sum(commit.bias)
+        self._units += commit.emitted
+        if self._slack and commit.emitted:
+            share = sum(commit.bias) / commit.emitted / self._slack
+            self._at_full.add(share, self.MEMORY)
+
+    def _allowed(self) -> float:
+        if not self._budget or (self._bias and self._bias >= self._budget * self._units):
+            return 0.0
+        if not self._at_full.value:  # nothing was relaxed so far: feel the way
+            return min(1.0, max(2 * self._slack, self._budget))
+        room = self._budget * (self._units + self.MEMORY) - self._bias
+        return min(1.0, room / self.MEMORY / self._at_full.value)

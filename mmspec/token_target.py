@@ -201,15 +201,17 @@ class TokenTarget:
             verdict.corrected,
             yes if draft.healthy is None else draft.healthy,
             yes * draft.nodes if draft.valid is None else draft.valid.sum(1),
+            yes * 0 if verdict.bias is None else _bias(verdict.bias, count),
         ]
         head = torch.stack([column.double() for column in columns], dim=1)
         packed = torch.cat([head, emitted.double(), probability.double()], dim=1).tolist()
-        width = emitted.shape[1]
+        first, width = len(columns), emitted.shape[1]
         counts = [int(row[0]) for row in packed]
         active = [not finished for finished in state.finished]
-        chances = [row[5 + width : 5 + width + n] for row, n in zip(packed, counts, strict=True)]
+        rows = [row[first:] for row in packed]
+        chances = [row[width : width + n] for row, n in zip(rows, counts, strict=True)]
         _check_finite(chances)
-        units = [[int(u) for u in row[5 : 5 + n]] for row, n in zip(packed, counts, strict=True)]
+        units = [[int(u) for u in row[:n]] for row, n in zip(rows, counts, strict=True)]
         sampling = state.sampler.sampling
         stops, limit = set(sampling.stop_ids), sampling.max_new_tokens
         state.host_lengths = [n + k for n, k in zip(state.host_lengths, counts, strict=True)]
@@ -227,7 +229,14 @@ class TokenTarget:
             finished=list(state.finished),
             active=active,
             draft_healthy=all(row[3] for row, on in zip(packed, active, strict=True) if on),
+            bias=[row[5] for row in packed],
         )
+
+
+def _bias(bias: Tensor, count: Tensor) -> Tensor:
+    """``(batch,)`` sum of the bias over the units that each row keeps."""
+    steps = torch.arange(bias.shape[1], device=bias.device)
+    return torch.where(steps < count.unsqueeze(1), bias, 0.0).sum(1)
 
 
 def _check_finite(chances: list[list[float]]) -> None:

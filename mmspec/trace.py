@@ -66,6 +66,8 @@ class Metrics:
     (the EAGLE papers' tau; ViSpec's tables leave the bonus out, subtract 1 to compare). Plain
     decoding has exactly 1: the unit that the prefill yields counts in ``tokens`` only.
     ``target_forwards`` counts prefills and decoding rounds.
+    ``bias`` is the mean one-step total variation, over all units, between the law a relaxed rule
+    drew a unit from and the target's; 0 for exact rules.
     ``acceptance_rate`` is drafted units kept over the longest branch drafted, so that trees and
     chains compare. Seconds are wall-clock on the host; on a GPU each phase ends with the work
     queued and ``commit``, which waits for the device, absorbs what is still running.
@@ -84,6 +86,7 @@ class Metrics:
     judge_seconds: float = 0.0
     commit_seconds: float = 0.0
     first_token_seconds: float = 0.0
+    bias: float = 0.0
 
 
 @dataclass
@@ -98,6 +101,7 @@ class Trace:
         decoding_rounds: Rounds that were not a prefill.
         row_rounds: Decoding rounds counted once for every row that was active in them.
         row_units: Units those rounds emitted; the one unit a prefill yields is not among them.
+        bias: Sum over all units of the one-step bias of a relaxed rule.
     """
 
     rounds: list[RoundRecord] = field(default_factory=list)
@@ -109,6 +113,7 @@ class Trace:
     decoding_rounds: int = 0
     row_rounds: int = 0
     row_units: int = 0
+    bias: float = 0.0
     _current: dict[str, float] = field(default_factory=dict)
     _base: int = 0
     _positions: list[list[int]] = field(default_factory=list)
@@ -151,6 +156,7 @@ class Trace:
             self.decoding_rounds += 1
             self.row_rounds += len(kept)
             self.row_units += commit.emitted
+        self.bias += sum(commit.bias)
         self._count_positions(commit)
         number = self.decoding_rounds + self.requests - 1
         if len(self.rounds) < MAX_ROUNDS:
@@ -204,6 +210,7 @@ class Trace:
             judge_seconds=phases["judge"],
             commit_seconds=phases["commit"],
             first_token_seconds=self.first_token_seconds / max(self.requests, 1),
+            bias=self.bias / tokens if tokens else 0.0,
         )
 
     @property

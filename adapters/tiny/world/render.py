@@ -34,6 +34,8 @@ TONES: dict[str, Colour] = {
 # Width of a thing as a share of its cell.
 EXTENTS = {"small": 0.5, "medium": 0.7, "large": 0.92}
 _SUPERSAMPLE = 4
+# Pictures smaller than this draw textures no finer than it does: nobody could tell them apart.
+_FINEST = 96
 # One stripe period, one dot spacing and one field of a chessboard, as shares of the picture: equal
 # for every size of thing, so that a small thing still shows two or three of them.
 _STRIPE = 0.052
@@ -144,10 +146,12 @@ def _ink(colour: Colour) -> Colour:
 
 
 @lru_cache(maxsize=4096)
-def _sprite(shape: str, colour: str, size: str, texture: str, picture: int) -> Image.Image:
-    """Draw one thing, supersampled, on a transparent cell."""
+def _sprite(
+    shape: str, colour: str, size: str, texture: str, cell: int, picture: int
+) -> Image.Image:
+    """Draw one thing, supersampled, on a transparent cell of `cell` pixels."""
     scale = _SUPERSAMPLE
-    side = math.ceil(picture / GRID) * scale
+    side = cell * scale
     radius = EXTENTS[size] * side / 2
     body = PALETTE[colour]
     edge = max(1.0, picture / 150) * scale
@@ -156,33 +160,46 @@ def _sprite(shape: str, colour: str, size: str, texture: str, picture: int) -> I
     sprite = Image.new("RGBA", (side, side), (*_mix(body, (0, 0, 0), 0.3), 0))
     sprite.putalpha(outline)
     sprite.paste(body, mask=inside)
-    ink = ImageChops.multiply(_texture_mask(texture, side, picture * scale), inside)
+    ink = _texture_mask(texture, side, max(picture, _FINEST) * scale)
+    ink = ImageChops.multiply(ink, inside)
     sprite.paste(_ink(body), mask=ink)
     sprite.putalpha(outline)
     return sprite.reduce(scale)
 
 
 def _draw(
-    things: Sequence[Thing], centres: Sequence[tuple[float, float]], background: str, size: int
+    things: Sequence[Thing],
+    centres: Sequence[tuple[float, float]],
+    background: str,
+    size: int,
+    cell: int | None,
 ) -> Image.Image:
     image = Image.new("RGB", (size, size), TONES[background])
+    extent = GRID * cell if cell else size
+    margin = (size - extent) / 2
     for thing, (x, y) in zip(things, centres, strict=True):
-        sprite = _sprite(thing.shape, thing.colour, thing.size, thing.texture, size)
-        corner = (round(x * size - sprite.width / 2), round(y * size - sprite.height / 2))
-        image.paste(sprite, corner, sprite)
+        side = cell or math.ceil(size / GRID)
+        sprite = _sprite(thing.shape, thing.colour, thing.size, thing.texture, side, size)
+        corner = [round(margin + at * extent - sprite.width / 2) for at in (x, y)]
+        image.paste(sprite, (corner[0], corner[1]), sprite)
     return image
 
 
-def render(scene: Scene, size: int = 96) -> Image.Image:
-    """Draw a scene as an RGB picture of `size` x `size` pixels."""
+def render(scene: Scene, size: int = 96, cell: int | None = None) -> Image.Image:
+    """Draw a scene as an RGB picture of `size` x `size` pixels.
+
+    The grid fills the picture, or has cells of `cell` pixels and a margin around it.
+    """
     centres = [((thing.column + 0.5) / GRID, (thing.row + 0.5) / GRID) for thing in scene.things]
-    return _draw(scene.things, centres, scene.background, size)
+    return _draw(scene.things, centres, scene.background, size, cell)
 
 
-def render_clip(clip: Clip, frames: int = 8, size: int = 96) -> list[Image.Image]:
+def render_clip(
+    clip: Clip, frames: int = 8, size: int = 96, cell: int | None = None
+) -> list[Image.Image]:
     """Draw a clip as `frames` pictures evenly spaced in time, both ends included."""
     if frames < 2:
         raise ValueError(f"a clip needs at least 2 frames, got {frames}")
     scene = clip.scene
     times = [index / (frames - 1) for index in range(frames)]
-    return [_draw(scene.things, clip.centres(time), scene.background, size) for time in times]
+    return [_draw(scene.things, clip.centres(time), scene.background, size, cell) for time in times]
