@@ -1,0 +1,1 @@
+"""Image models of the small world: pictures to draw, tokenizer, generators, and their judge."""
