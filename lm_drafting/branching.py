@@ -10,7 +10,7 @@ from operator import mul
 import torch
 from torch import Tensor
 
-from mmspec.distributions import Categorical, Law, OneHot, invert_cdf, without
+from mmspec.distributions import Categorical, Law, OneHot, draw_siblings
 from mmspec.messages import Draft, Plan
 from mmspec.noise import Noise
 from mmspec.trees import Tree
@@ -77,7 +77,8 @@ def draw_children(
     if isinstance(law, Categorical):
         q = law.probs[:, rows]
         uniforms = noise.fresh(STREAM, q.shape[1] * width).unflatten(1, (-1, width))
-        units, laws, there = _siblings(q, uniforms)
+        units, laws, there = draw_siblings(q, uniforms)
+        units, laws = units.flatten(1), laws.flatten(1, 2)
         valid = (valid.unsqueeze(2) & there).flatten(1)
         known = draft.law.probs if isinstance(draft.law, Categorical) else laws[:, :0]
         chance = laws.gather(-1, units.unsqueeze(-1)).squeeze(-1)
@@ -104,27 +105,6 @@ def scores_of(law: Law) -> Tensor:
     if not isinstance(law, OneHot) or law.scores is None:
         raise TypeError(f"a law with scores is needed to rank tokens, got {type(law).__name__}")
     return law.scores
-
-
-def _siblings(q: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Draws without replacement from every row of ``q`` ``(batch, parents, vocab)``.
-
-    Returns:
-        Units ``(batch, parents * width)``, the law each was drawn from, and whether there was
-        anything left to draw ``(batch, parents, width)``.
-    """
-    units, laws, there = [], [], []
-    for uniform in uniforms.unbind(-1):
-        unit = invert_cdf(q, uniform)
-        units.append(unit)
-        laws.append(q)
-        there.append(q.sum(-1) > 0)
-        q = without(q, unit)
-    return (
-        torch.stack(units, 2).flatten(1),
-        torch.stack(laws, 2).flatten(1, 2),
-        torch.stack(there, 2),
-    )
 
 
 def _parents_valid(draft: Draft, rows: slice) -> Tensor:

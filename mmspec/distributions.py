@@ -142,3 +142,24 @@ def without(q: Tensor, units: Tensor) -> Tensor:
     """
     rest = q.scatter(-1, units.unsqueeze(-1), 0.0)
     return rest / rest.sum(-1, keepdim=True).clamp(min=torch.finfo(q.dtype).tiny)
+
+
+def draw_siblings(q: Tensor, uniforms: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Draws without replacement from every row of ``q``.
+
+    Args:
+        q: ``(..., vocab)`` law of the first sibling.
+        uniforms: ``(..., width)`` a number for each.
+
+    Returns:
+        Units ``(..., width)``; the law each was drawn from, the earlier ones removed
+        ``(..., width, vocab)``; and whether there was anything left to draw ``(..., width)``.
+    """
+    units, laws, there = [], [], []
+    for uniform in uniforms.unbind(-1):
+        unit = invert_cdf(q, uniform)
+        units.append(unit)
+        laws.append(q)
+        there.append(q.sum(-1) > 0)
+        q = without(q, unit)
+    return torch.stack(units, -1), torch.stack(laws, -2), torch.stack(there, -1)
