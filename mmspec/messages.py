@@ -163,6 +163,24 @@ class Evidence:
 
 
 @dataclass(frozen=True)
+class Regeneration:
+    """Units of a chain that the target draws anew in their places, and in what order.
+
+    The verdict accepts the whole chain: what is drawn anew is no longer the drafter's, and what
+    stands behind it stays.
+
+    Attributes:
+        waves: ``(batch, nodes + 1)`` number of the wave that draws each unit, from 0; -1 keeps it.
+            The last column is the target's own unit. Units of one wave are drawn together, each
+            given everything that stands before it when the wave begins; wave 0 needs no pass.
+        uniforms: ``(batch, nodes + 1)`` a number in ``[0, 1)`` for each draw.
+    """
+
+    waves: Tensor
+    uniforms: Tensor
+
+
+@dataclass(frozen=True)
 class Verdict:
     """What stays, and what the rule hands back to the target.
 
@@ -172,9 +190,8 @@ class Verdict:
         own: ``(batch, ...)`` the unit the target adds after the path: a correction where a drafted
             child was refused, the bonus where the path ended at a leaf.
         corrected: ``(batch,)`` bool, True where ``own`` replaces a refused unit.
-        regenerate: ``(batch, nodes)`` bool, units the target must make again itself. None when
-            refusal truncates a suffix, as it does for tokens; methods whose refusals are spans of
-            cells or whole blocks fill it.
+        again: Units the target must make again itself. None when refusal truncates a suffix, as it
+            does for tokens; methods whose refusals are spans of cells or whole blocks fill it.
         bias: ``(batch, depth)`` one-step bias TV(out, p) of every position a relaxed rule judged,
             zeros where it judged none; None for exact rules.
     """
@@ -183,7 +200,7 @@ class Verdict:
     accepted: Tensor
     own: Tensor
     corrected: Tensor
-    regenerate: Tensor | None = None
+    again: Regeneration | None = None
     bias: Tensor | None = None
 
 
@@ -193,11 +210,15 @@ class Commit:
 
     Attributes:
         units: Per row the units emitted this round, stop unit included, nothing beyond it.
-        accepted: Per row how many of them were drafted.
+        accepted: Per row how many of them were drafted, those that were then drawn anew among them.
         corrected: Per row whether the last emitted unit replaced a refused one.
         probability: Per row the target's probability of each emitted unit.
         drafted: Per row how many nodes were submitted to the target.
         depth: Longest branch of the draft.
+        forced: Per row the places of this round, from 0 to ``depth``, where the request forces the
+            unit: no drafter's merit, no refusal possible. Empty if it forces none.
+        regenerated: Per row the places, among its units, of those that the target drew anew.
+        passes: Further passes of the target that this took.
         bias: Per row the sum, over the units emitted, of what :class:`Verdict` says of their bias.
         finished: Per row whether it is complete after this round.
         active: Per row whether it was still running when the round began.
@@ -214,6 +235,9 @@ class Commit:
     active: Sequence[bool]
     draft_healthy: bool = True
     bias: Sequence[float] = ()
+    regenerated: Sequence[list[int]] = ()
+    forced: Sequence[list[int]] = ()
+    passes: int = 0
 
     @property
     def emitted(self) -> int:

@@ -22,6 +22,7 @@ ORIGINS: dict[str, tuple[str, str]] = {
     "accepted": ("32", "drafted and accepted"),
     "corrected": ("1;33", "draft refused, corrected by the target"),
     "bonus": ("4;36", "added by the target after a fully accepted draft"),
+    "regenerated": ("35", "drawn anew by the target in its place"),
     "target": ("", "written by the target without a draft"),
 }
 _RESET = "\x1b[0m"

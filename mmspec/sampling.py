@@ -79,6 +79,12 @@ class Sampler:
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
         self._prefixed = _prefix_processors(sampling)
+        self._forced: Tensor | None = None
+
+    @property
+    def reads_prefixes(self) -> bool:
+        """Whether laws depend on the tokens before them beyond what the logits say."""
+        return bool(self._prefixed)
 
     def law(self, logits: Tensor, positions: Tensor, state: State, draft: Draft) -> Law:
         """The law after each node.
@@ -92,14 +98,32 @@ class Sampler:
         scores = logits
         if self._prefixed:
             scores = apply_per_prefix(self._prefixed, logits.float(), state, draft)
-        for position, token in self.sampling.forced_ids:
-            only = torch.full_like(scores[0, 0], float("-inf"))
-            only[token] = 0.0  # as in transformers: allowed even where a processor forbade it
-            here = (positions == position).unsqueeze(-1)
-            scores = torch.where(here, only, scores)
+        if self.sampling.forced_ids:
+            scores = self._force(scores, positions)
         if self.sampling.greedy:
             return OneHot(units=scores.argmax(-1), scores=scores)
         return Categorical(warp(scores.float(), self.sampling))
+
+    def _force(self, scores: Tensor, positions: Tensor) -> Tensor:
+        """Leave one token at the forced positions; one gather, however many pairs there are.
+
+        As in transformers, the token is allowed even where a processor forbade it.
+        """
+        if self._forced is None or self._forced.device != scores.device:
+            self._forced = _forced_table(self.sampling.forced_ids).to(scores.device)
+        # The last entry is free and stands for everything beyond the table.
+        token = self._forced[positions.long().clamp(max=len(self._forced) - 1)].unsqueeze(-1)
+        only = torch.full_like(scores, float("-inf")).scatter_(-1, token.clamp(min=0), 0.0)
+        return torch.where(token >= 0, only, scores)
+
+
+def _forced_table(pairs: Sequence[tuple[int, int]]) -> Tensor:
+    """``(last position + 2,)`` the token forced at each position, -1 where it is free."""
+    table = torch.full((max(0, *(position for position, _ in pairs)) + 2,), -1)
+    for position, token in pairs:
+        if position >= 0:  # a position before the output never comes up
+            table[position] = token
+    return table
 
 
 def warp(scores: Tensor, sampling: Sampling) -> Tensor:

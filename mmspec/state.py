@@ -44,7 +44,8 @@ class State:
         lengths: ``(batch,)`` committed tokens of every row, on the device.
         host_lengths: The same numbers on the host.
         pending: Committed tokens at the end of each row that are not in the cache yet; 1 for a
-            target (the last one), more for a drafter that catches up.
+            target (the last one), more after a round that drew units anew, and for a drafter that
+            catches up.
         cache: The key/value cache.
         prompt: What prefill left behind.
         rope_offset: ``(batch, 1)`` rotary minus logical position of generated tokens, or None.
@@ -85,8 +86,8 @@ class State:
 
     @property
     def cached(self) -> Tensor:
-        """``(batch,)`` slots in use in the cache."""
-        return self.lengths - self.pending
+        """``(batch,)`` slots in use in the cache; 0 for complete rows shorter than ``pending``."""
+        return (self.lengths - self.pending).clamp(min=0)
 
     def outputs(self) -> list[list[int]]:
         """New tokens of every row."""
@@ -98,4 +99,4 @@ class State:
         if self.pending == 1:
             return self.tokens.gather(1, (self.lengths - 1).unsqueeze(1))
         steps = torch.arange(-self.pending, 0, device=self.tokens.device)
-        return self.tokens.gather(1, self.lengths.unsqueeze(1) + steps)
+        return self.tokens.gather(1, (self.lengths.unsqueeze(1) + steps).clamp(min=0))

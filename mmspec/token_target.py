@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mmspec.cache import RaggedCache
 from mmspec.messages import Commit, Draft, Evidence, Features, Verdict
+from mmspec.regeneration import Redrawn, regenerate, stale_count
 from mmspec.roles import Decoder
 from mmspec.sampling import Sampler, Sampling
 from mmspec.state import Prompt, State
@@ -135,12 +136,19 @@ class TokenTarget:
     def commit(self, state: State, draft: Draft, evidence: Evidence, verdict: Verdict) -> Commit:
         """Append the accepted path and the target's own unit; end rows at stop ids and limits.
 
-        Mutates the state: tokens, lengths, cache rows, finished flags.
+        Mutates the state: tokens, lengths, cache rows, finished flags. Units that the verdict hands
+        back are drawn here, see :func:`mmspec.regeneration.regenerate`; the next pass then runs all
+        units of this round again that stand behind a changed one.
 
         Raises:
             FloatingPointError: The logits a unit was chosen from are not finite, or all masked.
         """
-        emitted, probability = _emission(draft, evidence, verdict)
+        again: Redrawn | None = None
+        if verdict.again is None:
+            emitted, probability = _emission(draft, evidence, verdict)
+        else:
+            again = regenerate(self.decoder, state, draft, evidence, verdict)
+            emitted, probability = again.units, again.chance
         count = self._truncate(state, emitted, verdict.accepted + 1)
         if not draft.tree.is_chain:
             slots = state.lengths if len(set(state.host_lengths)) > 1 else state.host_lengths[0]
@@ -148,8 +156,12 @@ class TokenTarget:
         slots = state.lengths.unsqueeze(1) + torch.arange(emitted.shape[1], device=emitted.device)
         state.tokens.scatter_(1, slots.clamp(max=state.tokens.shape[1] - 1), emitted)
         state.lengths = state.lengths + count
+        commit = self._report(state, draft, verdict, emitted, probability, count)
         state.pending = 1
-        return self._report(state, draft, verdict, emitted, probability, count)
+        if again is not None:
+            state.pending = stale_count(again, [len(units) for units in commit.units])
+            commit = replace(commit, passes=again.passes)
+        return commit
 
     def rewind(self, state: State, lengths: Tensor, host_lengths: list[int], pending: int) -> None:
         """Set the committed length of a state whose ``tokens`` the caller filled; used by drafters.
@@ -203,8 +215,10 @@ class TokenTarget:
             yes * draft.nodes if draft.valid is None else draft.valid.sum(1),
             yes * 0 if verdict.bias is None else _bias(verdict.bias, count),
         ]
+        anew = torch.zeros_like(emitted) if verdict.again is None else verdict.again.waves + 1
         head = torch.stack([column.double() for column in columns], dim=1)
-        packed = torch.cat([head, emitted.double(), probability.double()], dim=1).tolist()
+        tail = torch.cat([emitted.double(), probability.double(), anew.double()], dim=1)
+        packed = torch.cat([head, tail], dim=1).tolist()
         first, width = len(columns), emitted.shape[1]
         counts = [int(row[0]) for row in packed]
         active = [not finished for finished in state.finished]
@@ -214,6 +228,7 @@ class TokenTarget:
         units = [[int(u) for u in row[:n]] for row, n in zip(rows, counts, strict=True)]
         sampling = state.sampler.sampling
         stops, limit = set(sampling.stop_ids), sampling.max_new_tokens
+        forced = _forced_places(sampling, state.new_lengths, draft.tree.max_depth)
         state.host_lengths = [n + k for n, k in zip(state.host_lengths, counts, strict=True)]
         state.finished = [
             old or new >= limit or (bool(row) and row[-1] in stops)
@@ -230,6 +245,11 @@ class TokenTarget:
             active=active,
             draft_healthy=all(row[3] for row, on in zip(packed, active, strict=True) if on),
             bias=[row[5] for row in packed],
+            regenerated=[
+                [place for place in range(n) if row[2 * width + place]]
+                for row, n in zip(rows, counts, strict=True)
+            ],
+            forced=forced,
         )
 
 
@@ -237,6 +257,14 @@ def _bias(bias: Tensor, count: Tensor) -> Tensor:
     """``(batch,)`` sum of the bias over the units that each row keeps."""
     steps = torch.arange(bias.shape[1], device=bias.device)
     return torch.where(steps < count.unsqueeze(1), bias, 0.0).sum(1)
+
+
+def _forced_places(sampling: Sampling, made: list[int], depth: int) -> list[list[int]]:
+    """Per row the places of a round, from 0 to ``depth``, whose units the request forces."""
+    if not sampling.forced_ids:
+        return []
+    forced = {position for position, _ in sampling.forced_ids}
+    return [[place for place in range(depth + 1) if start + place in forced] for start in made]
 
 
 def _check_finite(chances: list[list[float]]) -> None:

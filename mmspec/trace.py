@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import torch
 
 from mmspec.messages import Commit
 
-Origin = Literal["accepted", "corrected", "bonus", "target"]
+Origin = Literal["accepted", "corrected", "bonus", "regenerated", "target"]
 PHASES = ("prefill", "draft", "verify", "judge", "commit")
 MAX_ROUNDS = 100_000  # per trace; beyond it only the sums grow, so long runs keep memory flat
 
@@ -24,7 +24,8 @@ class UnitRecord:
     Attributes:
         unit: Token id.
         origin: ``accepted`` (drafted and kept), ``corrected`` (replaced a refused unit), ``bonus``
-            (the target's own after a fully accepted branch), ``target`` (no draft that round).
+            (the target's own after a fully accepted branch), ``regenerated`` (drawn anew by the
+            target in its place), ``target`` (no draft that round, or forced by the request).
         probability: The target's probability of it.
         round: Round that emitted it.
     """
@@ -65,12 +66,13 @@ class Metrics:
     ``acceptance_length`` counts units per row and decoding round, the correction or bonus included
     (the EAGLE papers' tau; ViSpec's tables leave the bonus out, subtract 1 to compare). Plain
     decoding has exactly 1: the unit that the prefill yields counts in ``tokens`` only.
-    ``target_forwards`` counts prefills and decoding rounds.
+    ``target_forwards`` counts prefills, decoding rounds and passes that regenerate units.
     ``bias`` is the mean one-step total variation, over all units, between the law a relaxed rule
     drew a unit from and the target's; 0 for exact rules.
     ``acceptance_rate`` is drafted units kept over the longest branch drafted, so that trees and
-    chains compare. Seconds are wall-clock on the host; on a GPU each phase ends with the work
-    queued and ``commit``, which waits for the device, absorbs what is still running.
+    chains compare; units that the request forces count as output, never as drafted. Seconds are
+    wall-clock on the host; on a GPU each phase ends with the work queued and ``commit``, which
+    waits for the device, absorbs what is still running.
     """
 
     tokens: int = 0
@@ -99,7 +101,8 @@ class Trace:
         notes: Things a user should know, such as a drafter that was switched off.
         requests: Batches begun; the first round of each is its prefill.
         decoding_rounds: Rounds that were not a prefill.
-        row_rounds: Decoding rounds counted once for every row that was active in them.
+        extra_passes: Passes of the target that regenerated units, beside one a round.
+        row_rounds: Passes of decoding rounds counted once for every row that was active in them.
         row_units: Units those rounds emitted; the one unit a prefill yields is not among them.
         bias: Sum over all units of the one-step bias of a relaxed rule.
     """
@@ -111,6 +114,7 @@ class Trace:
     first_token_seconds: float = 0.0
     requests: int = 0
     decoding_rounds: int = 0
+    extra_passes: int = 0
     row_rounds: int = 0
     row_units: int = 0
     bias: float = 0.0
@@ -151,10 +155,13 @@ class Trace:
             self._first = False
         for phase, spent in seconds.items():
             self._phase_seconds[phase] += spent
-        kept = [a for a, on in zip(commit.accepted, commit.active, strict=True) if on]
+        kept = [
+            _kept(commit, row, a) for row, a in enumerate(commit.accepted) if commit.active[row]
+        ]
         if "prefill" not in seconds:
             self.decoding_rounds += 1
-            self.row_rounds += len(kept)
+            self.extra_passes += commit.passes
+            self.row_rounds += len(kept) * (1 + commit.passes)
             self.row_units += commit.emitted
         self.bias += sum(commit.bias)
         self._count_positions(commit)
@@ -179,10 +186,12 @@ class Trace:
         """Per draft position: how often it was offered, how often it was kept."""
         while len(self._positions) < commit.depth:
             self._positions.append([0, 0])
-        for accepted, on in zip(commit.accepted, commit.active, strict=True):
-            for place in range(commit.depth if on else 0):
-                self._positions[place][0] += 1
-                self._positions[place][1] += place < accepted
+        for row, accepted in enumerate(commit.accepted):
+            again, forced = _drawn_anew(commit, row), _forced(commit, row)
+            for place in range(commit.depth if commit.active[row] else 0):
+                if place not in forced:
+                    self._positions[place][0] += 1
+                    self._positions[place][1] += place < accepted and place not in again
 
     @property
     def acceptance_by_position(self) -> list[float]:
@@ -201,7 +210,7 @@ class Trace:
             seconds=self.seconds,
             tokens_per_second=tokens / self.seconds if self.seconds else 0.0,
             rounds=self.decoding_rounds,
-            target_forwards=self.decoding_rounds + self.requests,
+            target_forwards=self.decoding_rounds + self.requests + self.extra_passes,
             acceptance_length=self.row_units / self.row_rounds if self.row_rounds else 0.0,
             acceptance_rate=kept / offered if offered else 0.0,
             draft_seconds=phases["draft"],
@@ -235,7 +244,25 @@ class Trace:
         plot_trace(self, path)
 
 
+def _kept(commit: Commit, row: int, accepted: int) -> int:
+    """Drafted units that stayed: those on the path, neither drawn anew nor forced."""
+    others = {*_drawn_anew(commit, row), *_forced(commit, row)}
+    return accepted - sum(place < accepted for place in others)
+
+
+def _drawn_anew(commit: Commit, row: int) -> Sequence[int]:
+    return commit.regenerated[row] if commit.regenerated else ()
+
+
+def _forced(commit: Commit, row: int) -> Sequence[int]:
+    return commit.forced[row] if commit.forced else ()
+
+
 def _origin(commit: Commit, row: int, place: int) -> Origin:
+    if place in _forced(commit, row):
+        return "target"
+    if place in _drawn_anew(commit, row):
+        return "regenerated"
     if place < commit.accepted[row]:
         return "accepted"
     if commit.drafted[row] == 0:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Callable
 
-from mmspec.distributions import Categorical, invert_cdf, residual, take_rows
+import torch
+from torch import Tensor
+
+from mmspec.distributions import invert_cdf, residual, take_rows
 from mmspec.messages import Draft, Evidence, Verdict
 from mmspec.noise import Noise
 from mmspec.rules.certificate import Certificate
+from mmspec.rules.laws import recorded_laws
 from mmspec.rules.walk import has_child, longest_path
 
 
@@ -29,23 +33,54 @@ class ChainRejection:
 
     def judge(self, draft: Draft, evidence: Evidence, noise: Noise) -> Verdict:
         """Pure: reads the draft, the evidence and fresh numbers of the noise."""
-        p_law, q_law = evidence.law, draft.law
-        if not (isinstance(p_law, Categorical) and isinstance(q_law, Categorical)):
-            raise TypeError("chain rejection needs categorical laws of target and draft")
-        if not draft.tree.is_chain:
-            raise TypeError("chain rejection needs a chain; use the tree rule for branches")
-        p, q, units = p_law.probs, q_law.probs, draft.units.unsqueeze(-1)
+        p, q = recorded_laws(draft, evidence, "chain rejection")
+        require_chain(draft)
+        units = draft.units.unsqueeze(-1)
         p_x = p[:, :-1].gather(-1, units).squeeze(-1)
         q_x = q.gather(-1, units).squeeze(-1)
         # Written as a product so that a NaN compares false and refuses.
         stands = noise.fresh("accept", draft.nodes) * q_x < p_x
-        if draft.valid is not None:
-            stands = stands & draft.valid
-        path, accepted, end = longest_path(draft.tree, stands)
-        last = accepted.unsqueeze(1)
-        refused = has_child(draft.tree, end, draft.valid)
-        p_end = take_rows(p, last).squeeze(1)
-        q_end = take_rows(q, last.clamp(max=draft.nodes - 1)).squeeze(1)
-        law = torch.where(refused.unsqueeze(1), residual(p_end, q_end), p_end)
-        own = invert_cdf(law, noise.fresh("residual", 1).squeeze(1))
-        return Verdict(path=path, accepted=accepted, own=own, corrected=refused)
+
+        def correction(p_end: Tensor, node: Tensor) -> Tensor:
+            return residual(p_end, take_rows(q, node).squeeze(1))
+
+        return settle_chain(draft, p, stands, correction, noise)
+
+
+def require_chain(draft: Draft) -> None:
+    """Refuse a draft with branches.
+
+    Raises:
+        TypeError: The draft is no chain.
+    """
+    if not draft.tree.is_chain:
+        raise TypeError("chain rejection needs a chain; use the tree rule for branches")
+
+
+def settle_chain(
+    draft: Draft,
+    p: Tensor,
+    stands: Tensor,
+    correction: Callable[[Tensor, Tensor], Tensor],
+    noise: Noise,
+) -> Verdict:
+    """Keep the leading nodes that stand and draw what the target adds after them.
+
+    Args:
+        draft: A chain.
+        p: ``(batch, nodes + 1, vocab)`` the target's laws.
+        stands: ``(batch, nodes)`` bool, whether each node passes its own test.
+        correction: From the target's law at the end ``(batch, vocab)`` and the first refused node
+            ``(batch, 1)`` the law of the correction; used in rows where a node was refused.
+        noise: One fresh number of its ``residual`` stream is taken.
+    """
+    if draft.valid is not None:
+        stands = stands & draft.valid
+    path, accepted, end = longest_path(draft.tree, stands)
+    last = accepted.unsqueeze(1)
+    refused = has_child(draft.tree, end, draft.valid)
+    p_end = take_rows(p, last).squeeze(1)
+    law = correction(p_end, last.clamp(max=draft.nodes - 1))
+    law = torch.where(refused.unsqueeze(1), law, p_end)
+    own = invert_cdf(law, noise.fresh("residual", 1).squeeze(1))
+    return Verdict(path=path, accepted=accepted, own=own, corrected=refused)

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from mmspec.distributions import Categorical, invert_cdf, residual, take_rows
+from mmspec.distributions import invert_cdf, residual, take_rows
 from mmspec.messages import Draft, Evidence, Verdict
 from mmspec.noise import Noise
 from mmspec.rules.certificate import Certificate
+from mmspec.rules.laws import recorded_laws
+
+# Running law (batch, vocab), node (batch, 1), its unit (batch, 1), level and which rows try it
+# (batch,) -> whether the node stands (batch,) and the law that its refusal leaves (batch, vocab).
+Trial = Callable[[Tensor, Tensor, Tensor, int, Tensor], tuple[Tensor, Tensor]]
 
 
 class TreeRejection:
@@ -30,27 +37,46 @@ class TreeRejection:
 
     def judge(self, draft: Draft, evidence: Evidence, noise: Noise) -> Verdict:
         """Pure: reads the draft, the evidence and fresh numbers of the noise."""
-        p_law, q_law = evidence.law, draft.law
-        if not (isinstance(p_law, Categorical) and isinstance(q_law, Categorical)):
-            raise TypeError("tree rejection needs categorical laws of target and draft")
-        children = _child_table(draft)
+        p, q = recorded_laws(draft, evidence, "tree rejection")
         uniforms = noise.fresh("accept", draft.nodes)
-        batch, depth = draft.batch, draft.tree.max_depth
-        path = torch.full((batch, depth), -1, device=draft.units.device)
-        end = torch.zeros(batch, dtype=torch.long, device=draft.units.device)
-        walking = torch.ones(batch, dtype=torch.bool, device=draft.units.device)
-        law = take_rows(p_law.probs, end.unsqueeze(1)).squeeze(1)
-        for level in range(depth):
-            offered = _rows_of(children, end).masked_fill(~walking.unsqueeze(1), -1)
-            law, child = _choose_child(law, offered, draft, q_law.probs, uniforms)
-            walking = walking & (child >= 0)
-            path[:, level] = torch.where(walking, child, -1)
-            end = torch.where(walking, child + 1, end)
-            fresh = take_rows(p_law.probs, end.unsqueeze(1)).squeeze(1)
-            law = torch.where(walking.unsqueeze(1), fresh, law)
-        own = invert_cdf(law, noise.fresh("residual", 1).squeeze(1))
-        tried = (_rows_of(children, end) >= 0).any(1)
-        return Verdict(path, (path >= 0).sum(1), own, corrected=tried)
+
+        def trial(
+            law: Tensor, node: Tensor, unit: Tensor, level: int, tried: Tensor
+        ) -> tuple[Tensor, Tensor]:
+            q_node = take_rows(q, node).squeeze(1)
+            p_x, q_x = law.gather(1, unit).squeeze(1), q_node.gather(1, unit).squeeze(1)
+            stands = uniforms.gather(1, node).squeeze(1) * q_x < p_x
+            return stands, residual(law, q_node)
+
+        return settle_tree(draft, p, trial, noise)
+
+
+def settle_tree(draft: Draft, p: Tensor, trial: Trial, noise: Noise) -> Verdict:
+    """Walk down the tree, trying the children of each node in draw order.
+
+    Args:
+        draft: Any tree.
+        p: ``(batch, nodes + 1, vocab)`` the target's laws.
+        trial: Judges one child a row and gives the law that its refusal leaves.
+        noise: One fresh number of its ``residual`` stream is taken.
+    """
+    children = _child_table(draft)
+    batch, depth = draft.batch, draft.tree.max_depth
+    path = torch.full((batch, depth), -1, device=draft.units.device)
+    end = torch.zeros(batch, dtype=torch.long, device=draft.units.device)
+    walking = torch.ones(batch, dtype=torch.bool, device=draft.units.device)
+    law = take_rows(p, end.unsqueeze(1)).squeeze(1)
+    for level in range(depth):
+        offered = _rows_of(children, end).masked_fill(~walking.unsqueeze(1), -1)
+        law, child = _choose_child(law, offered, draft, trial, level)
+        walking = walking & (child >= 0)
+        path[:, level] = torch.where(walking, child, -1)
+        end = torch.where(walking, child + 1, end)
+        fresh = take_rows(p, end.unsqueeze(1)).squeeze(1)
+        law = torch.where(walking.unsqueeze(1), fresh, law)
+    own = invert_cdf(law, noise.fresh("residual", 1).squeeze(1))
+    refused = (_rows_of(children, end) >= 0).any(1)
+    return Verdict(path, (path >= 0).sum(1), own, corrected=refused)
 
 
 def _child_table(draft: Draft) -> Tensor:
@@ -74,7 +100,7 @@ def _rows_of(children: Tensor, end: Tensor) -> Tensor:
 
 
 def _choose_child(
-    law: Tensor, offered: Tensor, draft: Draft, q: Tensor, uniforms: Tensor
+    law: Tensor, offered: Tensor, draft: Draft, trial: Trial, level: int
 ) -> tuple[Tensor, Tensor]:
     """Try the children ``offered`` ``(batch, width)`` (-1 padded) in draw order.
 
@@ -84,11 +110,9 @@ def _choose_child(
     chosen = torch.full_like(offered[:, 0], -1)
     for child in offered.unbind(1):
         node = child.clamp(min=0).unsqueeze(1)
-        unit = draft.units.gather(1, node)
-        q_node = take_rows(q, node).squeeze(1)
-        p_x, q_x = law.gather(1, unit).squeeze(1), q_node.gather(1, unit).squeeze(1)
-        untried = (child >= 0) & (chosen < 0)
-        stands = untried & (uniforms.gather(1, node).squeeze(1) * q_x < p_x)
+        tried = (child >= 0) & (chosen < 0)
+        passes, left = trial(law, node, draft.units.gather(1, node), level, tried)
+        stands = tried & passes
         chosen = torch.where(stands, child, chosen)
-        law = torch.where((untried & ~stands).unsqueeze(1), residual(law, q_node), law)
+        law = torch.where((tried & ~stands).unsqueeze(1), left, law)
     return law, chosen

@@ -1,0 +1,1 @@
+"""Discrete image tokens: drafters, relaxed rules and the geometry of the grid."""
