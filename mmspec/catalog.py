@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 TARGET_LOADER = "adapters.hf_vlm:load_target"
 IMAGE_LOADER = "adapters.image_tokens.loading:load_target"
+IMAGE_WORDS = "adapters.tiny.world.prompt_parser:parse_prompt"
 IMAGE_SCORER = "adapters.tiny.images.scoring:score_pictures"
 EXACT = "exact: the output law is the target's own; greedy output is identical"
+RELAXED = "relaxed: how far depends on its options, see the certificate and the bias of a result"
 PLAN_OPTIONS = ("draft_length", "tree_width", "tree_budget")
 
 
@@ -49,14 +51,14 @@ class Method:
 
     Attributes:
         name: What users type.
-        family: What one unit is: ``text``, later ``image`` and ``video``.
+        family: What one unit is: ``text`` or ``image``, later ``video``.
         summary: One sentence.
         build: Dotted path of ``build(context) -> Drafter``; empty for plain decoding.
         length: Draft steps a round by default.
         width: Children of a node by default; 1 is a chain.
         budget: Most nodes a round by default; 0 means ``length * width``.
         rule: Dotted path of ``build(context) -> Rule``, or of a rule that takes no arguments.
-        certificate: What the rule promises, word for word.
+        certificate: What the rule promises, word for word; a rule with options says more itself.
         trained: Whether the drafter was trained for its target.
         needs: What a user must supply.
         paper: Where it comes from.
@@ -146,6 +148,9 @@ def _only(context: BuildContext, names: tuple[str, ...]) -> BuildContext:
     """The context with those of its options that one part takes."""
     return replace(context, options={k: v for k, v in context.options.items() if k in names})
 
+
+_RELAXED_OPTIONS = ("residual", "track_bias")
+_IMAGE_EAGLE = "an image drafter trained for the target"
 
 METHODS: tuple[Method, ...] = (
     Method("none", "text", "plain decoding: the same loop with an empty draft"),
@@ -247,6 +252,94 @@ METHODS: tuple[Method, ...] = (
         needs="a drafter trained for the target (`mmspec train eagle3`)",
         paper="Li et al. 2025, arXiv 2503.01840",
     ),
+    Method("none", "image", "plain decoding: the same loop with an empty draft"),
+    Method(
+        name="sjd",
+        family="image",
+        summary="what the model itself said about the cells ahead, drawn anew every round",
+        build="image_ar.discrete.building:build_sjd",
+        length=15,
+        options=("initialise",),
+        paper="Teng et al. 2024, arXiv 2410.01699",
+    ),
+    Method(
+        name="scd",
+        family="image",
+        summary="the same, redrawn so that a cell keeps its draft wherever its new law allows",
+        build="image_ar.discrete.building:build_scd",
+        length=31,
+        options=("redraw", "initialise"),
+        paper="So et al. 2025, arXiv 2510.24211",
+    ),
+    Method(
+        name="gsd",
+        family="image",
+        summary="the coupled window, codes of similar probability judged as one group",
+        build="image_ar.discrete.building:build_scd",
+        length=31,
+        rule="image_ar.discrete.rule_building:build_gsd",
+        certificate=RELAXED,
+        options=("redraw", "initialise"),
+        rule_options=("group_size", "p_tol", "distance_tol", "mode", *_RELAXED_OPTIONS),
+        paper="So et al. 2025, arXiv 2508.07747",
+    ),
+    Method(
+        name="image-eagle",
+        family="image",
+        summary="one layer on the model's hidden states, guided as the model is, drafts a chain",
+        build="image_ar.discrete.building:build_eagle",
+        length=5,
+        options=("tree",),
+        trained=True,
+        needs=_IMAGE_EAGLE,
+        paper="Li et al. 2024, arXiv 2401.15077",
+    ),
+    Method(
+        name="lantern",
+        family="image",
+        summary="its static tree, where a code may borrow mass from its nearest codes",
+        build="image_ar.discrete.building:build_eagle",
+        length=5,
+        width=4,
+        budget=25,
+        rule="image_ar.discrete.rule_building:build_lantern",
+        certificate=RELAXED,
+        options=("tree",),
+        rule_options=("delta", "k", "normalize", *_RELAXED_OPTIONS),
+        trained=True,
+        needs=_IMAGE_EAGLE,
+        paper="Jang et al. 2025, arXiv 2410.03355",
+    ),
+    Method(
+        name="lantern-plus",
+        family="image",
+        summary="the same, where mass may grow by a factor at most",
+        build="image_ar.discrete.building:build_eagle",
+        length=5,
+        width=4,
+        budget=25,
+        rule="image_ar.discrete.rule_building:build_lantern_plus",
+        certificate=RELAXED,
+        options=("tree",),
+        rule_options=("multiplier", "k", "normalize", *_RELAXED_OPTIONS),
+        trained=True,
+        needs=_IMAGE_EAGLE,
+        paper="Park et al. 2025, arXiv 2502.06352",
+    ),
+    Method(
+        name="cool",
+        family="image",
+        summary="the chain, accepted more readily at its start than at its end",
+        build="image_ar.discrete.building:build_eagle",
+        length=5,
+        rule="image_ar.discrete.rule_building:build_cool",
+        certificate=RELAXED,
+        options=("tree",),
+        rule_options=("delta", "nu", "mu", *_RELAXED_OPTIONS),
+        trained=True,
+        needs=_IMAGE_EAGLE,
+        paper="arXiv 2601.09212",
+    ),
 )
 
 # Models that come with the package, and which of their drafters fits which method.
@@ -262,8 +355,11 @@ EMBEDDED: dict[str, dict[str, str]] = {
     },
 }
 EMBEDDED_IMAGES: dict[str, dict[str, str]] = {
-    "tiny": {"model": "image-text"},
-    "tiny-c2i": {"model": "image-class"},
+    "tiny": {
+        "model": "llamagen",
+        **dict.fromkeys(("image-eagle", "lantern", "lantern-plus", "cool"), "image-eagle"),
+    },
+    "tiny-c2i": {"model": "llamagen-c2i"},
 }
 # Best measured first, see docs/measuring.md; ``auto`` takes the first there is a drafter for. Where
 # visual tokens dominate, drafters that read fewer of them win.

@@ -15,6 +15,7 @@ from mmspec.commands.console import UsageError, complain
 # Command -> (module with `add_arguments(parser)` and `run(args) -> exit status`, help).
 COMMANDS: dict[str, tuple[str, str]] = {
     "caption": ("mmspec.commands.caption", "caption pictures, clips and folders"),
+    "image": ("mmspec.commands.image", "generate pictures from prompts or classes"),
     "methods": ("mmspec.commands.methods", "list the speculative methods"),
     "train": ("mmspec.commands.train", "train a drafter or the embedded models"),
     "export": ("mmspec.commands.export", "write a drafter in the format that vLLM serves"),

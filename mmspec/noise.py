@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 _TAPE = 256  # positions generated at a time
+_BLOCK = 64  # fresh numbers used up at a time, more than most drafts have nodes
 _SEEDS = 2**62
 
 
@@ -45,12 +46,17 @@ class Noise:
         return tape.gather(1, positions.clamp(max=tape.shape[1] - 1))
 
     def fresh(self, stream: str, count: int) -> Tensor:
-        """The next ``count`` unused numbers of ``stream`` for every row, ``(batch, count)``."""
+        """Unused numbers of ``stream`` for every row, ``(batch, count)``.
+
+        Numbers are used up by the block, so that what a row sees later does not depend on how many
+        a longer row beside it needed.
+        """
         generators = self._generators.get(stream)
         if generators is None:
             generators = [_generator(seed, stream, 0) for seed in self.seeds]
             self._generators[stream] = generators
-        rows = [torch.rand(count, generator=g, dtype=torch.float64) for g in generators]
+        size = -(-count // _BLOCK) * _BLOCK
+        rows = [torch.rand(size, generator=g, dtype=torch.float64)[:count] for g in generators]
         return torch.stack(rows).to(self.device)
 
     def _record(self, stream: str) -> Tensor:

@@ -58,7 +58,7 @@ def measure_drafters(
     for (folder, engine), pictures, moving in zip(
         engines.items(), *(table[1:] for table in tables), strict=True
     ):
-        network: Any = engine.drafter.network  # type: ignore[attr-defined]
+        network: Any = engine.drafter.network
         kept = network.compressor
         yield Drafted(
             name=Path(folder).name,

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmspec import catalog
-from mmspec.commands.console import Console, UsageError, hush_libraries
+from mmspec.commands.console import Console, UsageError
+from mmspec.commands.running import check_folder, check_method, load_pipeline
 from mmspec.commands.values import add_machine, add_model, add_output, number, whole
 from mmspec.pipelines.options import MAX_BATCH, MAX_NEW_TOKENS, CaptionOptions
 
@@ -126,41 +126,14 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Wrong usage that argparse cannot see, before anything heavy is imported."""
-    if args.method != "auto":
-        try:
-            method = catalog.get(args.method)
-        except ValueError as error:
-            raise UsageError(str(error)) from None
-        known = args.model in catalog.EMBEDDED
-        if method.trained and args.drafter is None and not known:
-            raise UsageError(f"method '{method.name}' needs {method.needs}: give --drafter")
+    check_method(args)
+    check_folder(args.out)
     if args.stream and args.batch_size > 1:
         raise UsageError("--stream shows one input at a time; use it with --batch-size 1")
-    if args.out is not None and args.out.exists() and not args.out.is_dir():
-        raise UsageError(f"--out must be a folder, and '{args.out}' is a file")
 
 
 def _load(args: argparse.Namespace) -> Any:
-    import torch
-
-    from mmspec.pipelines import pipeline
-
-    hush_libraries()
-    if args.threads:
-        torch.set_num_threads(args.threads)
-    return pipeline(
-        "caption",
-        args.model,
-        method=args.method,
-        drafter=args.drafter,
-        device=args.device,
-        dtype=args.dtype,
-        revision=args.revision,
-        strict=args.strict,
-        draft_length=args.draft_length,
-        tree_width=args.tree_width,
-        tree_budget=args.tree_budget,
-    )
+    return load_pipeline("caption", args, strict=args.strict)
 
 
 def _streams(args: argparse.Namespace) -> bool:

@@ -8,10 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmspec.commands.console import Console, to_line
+from mmspec.commands.summary import headline, numbers, verdict
 from mmspec.render import Piece, ansi_legend, ansi_piece, printable, to_ansi
 
 if TYPE_CHECKING:
     from mmspec.pipelines.result import CaptionResult
+
+_SHOWN = (
+    ("tokens", "{0.tokens}"),
+    ("seconds", "{0.seconds:.2f}"),
+    ("tokens/s", "{0.tokens_per_second:.1f}"),
+    ("target forwards", "{0.target_forwards}"),
+    ("acceptance length (bonus included)", "{0.acceptance_length:.2f}"),
+)
 
 
 class Printer:
@@ -58,50 +67,13 @@ class Printer:
                 console.say(f"  note: {printable(output.input)}: {printable(output.note)}")
         for note in result.notes:
             console.say(f"  note: {note}")
-        setting = result.setting
-        threads = f"{setting['threads']} thread" + ("s" if setting["threads"] != 1 else "")
-        console.say(
-            f"  {result.model} · {result.method} · {result.certificate} · "
-            f"{setting['device']} {setting['dtype']} {threads}"
-        )
+        console.say(f"  {headline(result)}")
         if result.metrics.tokens:
-            console.table(_table(result))
-        for line in _verdict(result):
+            console.table(numbers(result, _SHOWN))
+        for line in verdict(result, "word for word"):
             console.say(f"  {line}")
         if result.failed:
             console.error(f"{len(result.failed)} of {len(result.outputs)} inputs failed")
-
-
-def _table(result: CaptionResult) -> list[tuple[str, ...]]:
-    """Numbers of the run, beside those of the plain one where there is one."""
-    columns = [("", result.method, result.metrics)]
-    if result.baseline is not None:
-        columns.insert(0, ("", "plain", result.baseline.trace.metrics))
-    rows: list[tuple[str, ...]] = [("", *(name for _, name, _ in columns))]
-    shown = (
-        ("tokens", "{0.tokens}"),
-        ("seconds", "{0.seconds:.2f}"),
-        ("tokens/s", "{0.tokens_per_second:.1f}"),
-        ("target forwards", "{0.target_forwards}"),
-        ("acceptance length (bonus included)", "{0.acceptance_length:.2f}"),
-    )
-    for name, pattern in shown:
-        rows.append((name, *(pattern.format(metrics) for _, _, metrics in columns)))
-    return rows
-
-
-def _verdict(result: CaptionResult) -> list[str]:
-    if result.speedup is None:
-        return []
-    line = f"speed-up {result.speedup:.2f}x"
-    if result.ideal_speedup and result.efficiency:
-        line += f" (ideal {result.ideal_speedup:.2f}x, efficiency {result.efficiency:.0%})"
-    said = {True: "identical to plain decoding: yes", False: "identical to plain decoding: NO"}
-    fallback = "sampled: equal in law, not compared word for word"
-    return [
-        line,
-        said.get(bool(result.identical), "") if result.identical is not None else fallback,
-    ]
 
 
 def write_files(result: CaptionResult, folder: Path, report: bool) -> list[Path]:

@@ -3,39 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from mmspec.catalog import LONG_INPUT, Method
-from mmspec.engine import Engine
+from mmspec.catalog import LONG_INPUT
 from mmspec.media import Clip, Picture
 from mmspec.pipelines import default_prompt
+from mmspec.pipelines.comparing import Baseline, Route, declined_note, generate_both, setting_of
 from mmspec.pipelines.inputs import list_sources
 from mmspec.pipelines.options import CaptionOptions
-from mmspec.pipelines.result import Baseline, CaptionResult, Interrupted
+from mmspec.pipelines.result import CaptionResult, Interrupted
 from mmspec.pipelines.run import Run
 from mmspec.sampling import Sampling
 from mmspec.token_target import Request
 from mmspec.trace import Trace
 
 WARM_UP_TOKENS = 32
-
-
-@dataclass(frozen=True)
-class Route:
-    """One way to caption.
-
-    Attributes:
-        engine: Target, drafter, rule and pacer.
-        method: The catalog's row of the method.
-        why: Why this method, where it was chosen automatically.
-    """
-
-    engine: Engine
-    method: Method
-    why: str = ""
 
 
 class CaptionPipeline:
@@ -143,27 +127,14 @@ class CaptionPipeline:
         plain_first: bool,
     ) -> tuple[list[list[int]], list[list[int]] | None]:
         """Ids of a batch by the method and, where a second trace is given, by the plain loop."""
-        trace, baseline = traces
+        engines = (self.route(inputs).engine, self._plain)
         request = Request(inputs, sampling)
-        engine = self.route(inputs).engine
-        plain = None
-        if baseline is not None and plain_first:
-            plain, _ = self._plain.generate(request, baseline, seeds=seeds)
-        ours, _ = engine.generate(request, trace, seeds=seeds, on_commit=on_commit)
-        if baseline is not None and not plain_first:
-            plain, _ = self._plain.generate(request, baseline, seeds=seeds)
-        return ours, plain
+        return generate_both(engines, request, seeds, traces, (on_commit, None), plain_first)
 
     def declined(self, trace: Trace) -> str:
         """A note if the pacer prefers plain decoding right now."""
         routes = [route for route in (self._route, self._long) if route is not None]
-        if not any(getattr(route.engine.pacer, "declined", False) for route in routes):
-            return ""
-        plain = sum(not r.drafted for r in trace.rounds if "prefill" not in r.seconds)
-        return (
-            f"speculation declined in {plain} of {trace.decoding_rounds} rounds: by the costs "
-            f"measured during this run {self.method.name} does not beat plain decoding here"
-        )
+        return declined_note(routes, trace)
 
     def _empty_result(self, single: bool, compare: bool) -> CaptionResult:
         certificate = self.engine.rule.certificate
@@ -174,11 +145,7 @@ class CaptionPipeline:
             certificate=str(certificate),
             lossless=certificate.lossless,
             model=self.model,
-            setting={
-                "device": str(getattr(self.target, "device", "unknown")),
-                "dtype": str(getattr(self.target, "dtype", "unknown")).removeprefix("torch."),
-                "threads": torch.get_num_threads(),
-            },
+            setting=setting_of(self.target),
             decode=self.target.decode,
             single=single,
             baseline=Baseline(Trace(), None) if compare else None,

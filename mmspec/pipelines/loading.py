@@ -10,7 +10,8 @@ import torch
 
 from mmspec import catalog
 from mmspec.assembly import Recipe
-from mmspec.pipelines.caption import CaptionPipeline, Route
+from mmspec.pipelines.caption import CaptionPipeline
+from mmspec.pipelines.comparing import Route
 from mmspec.roles import Pacer
 from mmspec.token_target import TokenTarget
 
@@ -98,13 +99,13 @@ def choose_device(device: str) -> str:
     return device
 
 
-def choose_dtype(dtype: str, device: str, model: str | None) -> str:
+def choose_dtype(dtype: str, device: str, model: str | None, family: str = "text") -> str:
     """The number format ``"auto"`` stands for, see :func:`load_captioner`."""
     if dtype not in ("auto", "float32", "bfloat16", "float16"):
         raise ValueError(f"dtype must be auto, float32, bfloat16 or float16, got {dtype!r}")
     if dtype != "auto":
         return dtype
-    if model in catalog.EMBEDDED:
+    if model in catalog.embedded(family):
         return "float32"
     if device != "cpu":
         return "auto"
@@ -120,13 +121,22 @@ def _target(model: Any, processor: Any, load: Any, revision: str | None) -> Toke
     if not isinstance(model, str | Path):
         target: TokenTarget = catalog.resolve("adapters.hf_vlm:HFTarget")(model, processor)
         return target
-    if str(model) in catalog.EMBEDDED:
-        folder = catalog.embedded_folder(str(model), "model")
-        if folder is None:
-            raise ValueError(
-                f"the weights of the embedded model '{model}' are not there; "
-                "make them with `mmspec train tiny`"
-            )
-        model = folder
-    loaded: TokenTarget = load(str(model), revision=revision)
+    loaded: TokenTarget = load(str(locate(model)), revision=revision)
     return loaded
+
+
+def locate(model: str | Path, family: str = "text") -> str | Path:
+    """Where a model is: the folder of an embedded one, else what was given.
+
+    Raises:
+        ValueError: An embedded model without weights.
+    """
+    if str(model) not in catalog.embedded(family):
+        return model
+    folder = catalog.embedded_folder(str(model), "model", family)
+    if folder is None:
+        raise ValueError(
+            f"the weights of the embedded model '{model}' are not there; "
+            "make them with `mmspec train tiny`"
+        )
+    return folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
     from mmspec.media import MediaLimits
@@ -15,6 +15,46 @@ MAX_BATCH = 256
 MAX_NEW_TOKENS = 65_536
 PICTURE_PROMPT = "Describe the picture."
 CLIP_PROMPT = "Describe the clip."
+
+Options = TypeVar("Options")
+
+
+def keywords(kind: type[Options], given: Mapping[str, Any]) -> Options:
+    """A dataclass of options from keyword arguments.
+
+    Raises:
+        TypeError: An option that it does not have; the message lists those it has.
+    """
+    known = [option.name for option in fields(cast(Any, kind))]
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise TypeError(f"unknown option {', '.join(unknown)}; known: {', '.join(known)}")
+    return kind(**given)
+
+
+def row_seeds(seed: int | None, generator: Any, count: int) -> list[int]:
+    """One seed an output, so that results depend neither on the batch size nor on failures.
+
+    Args:
+        seed: Output ``i`` gets ``seed + i``; None draws the seeds.
+        generator: What to draw them from: a ``torch.Generator``, a list of one an output, or None
+            for torch's default one.
+        count: Outputs.
+
+    Raises:
+        ValueError: A list of generators of another length.
+    """
+    if seed is not None:
+        return [seed + index for index in range(count)]
+    from mmspec.noise import seeds_from
+
+    if isinstance(generator, list | tuple):
+        if len(generator) != count:
+            raise ValueError(
+                f"{len(generator)} generators given for {count} outputs; give one an output"
+            )
+        return [seeds_from(one, 1)[0] for one in generator]
+    return seeds_from(generator, count)
 
 
 @dataclass(frozen=True)
@@ -74,11 +114,7 @@ class CaptionOptions:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> CaptionOptions:
         """Options from keyword arguments; a misspelt one is an error that lists the known ones."""
-        known = [option.name for option in fields(cls)]
-        unknown = sorted(set(given) - set(known))
-        if unknown:
-            raise TypeError(f"unknown option {', '.join(unknown)}; known: {', '.join(known)}")
-        return cls(**given)
+        return keywords(cls, given)
 
     def sampling(self, stop_ids: tuple[int, ...]) -> Sampling:
         """The part of the options that shapes the law of a token."""

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mmspec.speed import efficiency, ideal_speedup
-from mmspec.trace import Metrics, Trace
+from mmspec.pipelines.comparing import Baseline, Compared
+from mmspec.trace import Trace
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -21,10 +21,10 @@ class Interrupted(KeyboardInterrupt):
     """Ctrl-C during a run: still a ``KeyboardInterrupt``, carrying what was finished.
 
     Attributes:
-        result: Everything captioned before the interruption.
+        result: Everything finished before the interruption, as the call would have returned it.
     """
 
-    def __init__(self, result: CaptionResult) -> None:
+    def __init__(self, result: Any) -> None:
         super().__init__("interrupted")
         self.result = result
 
@@ -68,20 +68,7 @@ class Caption:
 
 
 @dataclass
-class Baseline:
-    """The plain loop on the same inputs.
-
-    Attributes:
-        trace: Its trace.
-        identical: Whether all token ids agree; None when sampling, where only the law must.
-    """
-
-    trace: Trace
-    identical: bool | None
-
-
-@dataclass
-class CaptionResult:
+class CaptionResult(Compared):
     """Captions, and how they were made.
 
     Attributes:
@@ -114,41 +101,9 @@ class CaptionResult:
         return texts[0] if self.single and texts else texts
 
     @property
-    def metrics(self) -> Metrics:
-        """Tokens, seconds, acceptance."""
-        return self.trace.metrics
-
-    @property
-    def notes(self) -> list[str]:
-        """What the user should know about this run."""
-        return self.trace.notes
-
-    @property
     def failed(self) -> list[Caption]:
         """Inputs without a caption."""
         return [output for output in self.outputs if output.error]
-
-    @property
-    def speedup(self) -> float | None:
-        """Plain seconds over this method's seconds on the same inputs; None if not compared."""
-        if self.baseline is None or not self.trace.seconds:
-            return None
-        return self.baseline.trace.seconds / self.trace.seconds
-
-    @property
-    def identical(self) -> bool | None:
-        """Whether the plain loop wrote the same tokens; None if not compared or sampled."""
-        return self.baseline.identical if self.baseline is not None else None
-
-    @property
-    def ideal_speedup(self) -> float | None:
-        """See :func:`mmspec.speed.ideal_speedup`; None if not compared."""
-        return ideal_speedup(self.trace, self.baseline.trace) if self.baseline else None
-
-    @property
-    def efficiency(self) -> float | None:
-        """Measured over ideal speed-up; None if not compared."""
-        return efficiency(self.speedup, self.ideal_speedup) if self.speedup is not None else None
 
     def pieces(self, index: int) -> list[Piece]:
         """The text of an output token by token, with who wrote each."""
@@ -159,28 +114,4 @@ class CaptionResult:
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``mmspec caption --json`` prints."""
-        from dataclasses import asdict
-
-        ratios = {"ideal_speedup": self.ideal_speedup, "efficiency": self.efficiency}
-        document: dict[str, Any] = {
-            "command": "caption",
-            "model": self.model,
-            "method": self.method,
-            "lossless": self.lossless,
-            "certificate": self.certificate,
-            "outputs": [output.to_json() for output in self.outputs],
-            "metrics": asdict(self.metrics) | ratios,
-            "acceptance_by_position": self.trace.acceptance_by_position,
-            "notes": list(self.notes),
-            "setting": self.setting,
-        }
-        if self.baseline is not None:
-            plain = self.baseline.trace.metrics
-            document["baseline"] = {
-                "seconds": plain.seconds,
-                "tokens_per_second": plain.tokens_per_second,
-                "tokens": plain.tokens,
-                "identical": self.baseline.identical,
-            }
-            document["speedup"] = self.speedup
-        return document
+        return self.document("caption")

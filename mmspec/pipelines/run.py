@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from mmspec.media import Clip, Picture
-from mmspec.noise import seeds_from
 from mmspec.pipelines.inputs import Source, open_source, thumbnails
-from mmspec.pipelines.options import CaptionOptions
+from mmspec.pipelines.options import CaptionOptions, row_seeds
 from mmspec.pipelines.result import Caption, CaptionResult
 from mmspec.pipelines.streams import Streams
 from mmspec.sampling import Sampling
@@ -51,7 +50,7 @@ class Run:
     ) -> None:
         self.pipe, self.options, self.sampling = pipe, options, sampling
         self.prompt, self.result = prompt, result
-        self.seeds = _seeds(options, count)
+        self.seeds = row_seeds(options.seed, options.generator, count)
         self.streams = Streams(options, pipe.target.decode, count)
         self.batches = 0
         self._methods: list[str] = []
@@ -162,13 +161,6 @@ class Run:
         for output in outputs:
             output.error = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
             logger.warning("%s", output.error)
-
-
-def _seeds(options: CaptionOptions, count: int) -> list[int]:
-    """One seed an input, so that results depend neither on the batch size nor on failures."""
-    if options.seed is not None:
-        return [options.seed + index for index in range(count)]
-    return seeds_from(options.generator, count)
 
 
 def _bar(total: int, shown: bool) -> Any:

@@ -28,6 +28,13 @@ def test_a_row_depends_on_its_own_seed_only() -> None:
         assert torch.equal(fresh.fresh("accept", count)[1], alone.fresh("accept", count)[0])
 
 
+def test_later_numbers_do_not_depend_on_how_many_were_used() -> None:
+    few, many = Noise([3]), Noise([3])
+    for count in (1, 7, 20):
+        short = few.fresh("accept", count)
+        assert torch.equal(many.fresh("accept", 40)[:, :count], short)
+
+
 def test_a_longer_horizon_extends_a_shorter_one() -> None:
     short = Noise([7], horizon=100).at("target", POSITIONS[:1, :256])
     long = Noise([7], horizon=1000).at("target", POSITIONS[:1, :256])

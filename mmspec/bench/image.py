@@ -1,0 +1,209 @@
+"""The image suite: every way to generate the same pictures, side by side, judged on both sides."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from PIL import Image
+
+from mmspec import catalog
+from mmspec.assembly import Recipe
+from mmspec.bench.contenders import Contender, EngineContender
+from mmspec.bench.race import Race, Standing
+from mmspec.engine import Engine
+from mmspec.pipelines import pipeline
+from mmspec.sampling import Sampling
+from mmspec.token_target import Request
+
+BASELINE = "plain loop"
+RAGGED_BATCH = 8
+# What relaxes a method, from nothing to much; None is the method at its defaults.
+KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {
+    "gsd": ("group_size", (1, 3, 10, 25, 50)),
+    "lantern": ("delta", (0.0, 0.05, 0.1, 0.2, 0.4)),
+    "lantern-plus": ("multiplier", (1.0, 2.0, 5.0, 10.0)),
+    "cool": ("delta", (1.0, 1.1, 1.5, 2.0)),
+    "mulo": ("tau", (0.2, 0.1, 0.05, 0.02)),
+}
+
+
+@dataclass(frozen=True)
+class ImageBench:
+    """What is measured.
+
+    Attributes:
+        model: Embedded name of the target.
+        images: How many prompts, one picture each.
+        repeats: Interleaved repeats.
+        guidance_scale: Strength of guidance; None takes the model's default.
+        temperature: Of sampling.
+        seed: Of the prompts.
+    """
+
+    model: str = "tiny"
+    images: int = 64
+    repeats: int = 1
+    guidance_scale: float | None = None
+    temperature: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.images < 1 or self.repeats < 1:
+            raise ValueError("a benchmark needs at least one image and one repeat")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One method in one race.
+
+    Attributes:
+        method: Its row in the catalog; the baseline is ``none``.
+        knob: Name and value of what relaxes it, empty at its defaults.
+        standing: Its line in the race.
+        forwards: Passes of the target a picture.
+        round_cost: Seconds of a round's verification over those of a plain pass.
+        bias: Mean one-step bias that it reported.
+        quality: What the judge says of its pictures.
+    """
+
+    method: str
+    knob: str
+    standing: Standing
+    forwards: float
+    round_cost: float
+    bias: float
+    quality: dict[str, float]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the judge's questions that the pictures answer right."""
+        return self.quality["attribute_accuracy"]
+
+
+def prompts_of(bench: ImageBench) -> list[str]:
+    """Prompts of unseen scenes of the embedded world."""
+    scene = catalog.resolve("adapters.tiny.images.codes:code_scene")
+    write = catalog.resolve("adapters.tiny.images.text_labels:readable_prompt")
+    return [
+        write(scene(index, held_out=True), random.Random(bench.seed + index))
+        for index in range(bench.images)
+    ]
+
+
+def methods_here(bench: ImageBench) -> list[catalog.Method]:
+    """The methods that the model has all parts of."""
+    rows = [row for row in catalog.methods("image") if row.build]
+    return [
+        row
+        for row in rows
+        if not row.trained or catalog.embedded_folder(bench.model, row.name, "image")
+    ]
+
+
+def engine_for(bench: ImageBench, target: Any, method: str, **options: Any) -> Engine:
+    """Our loop with one method, its full plan every round."""
+    recipe = Recipe.choose(
+        method, family="image", model=bench.model, pacer="fixed", strict=True, **options
+    )
+    load = catalog.resolve(catalog.IMAGE_LOADER)
+    return recipe.engine(target, partial(load, dtype=target.dtype, device=target.device))
+
+
+def load(bench: ImageBench) -> Any:
+    """The target."""
+    return pipeline("image", bench.model, method="none").target
+
+
+def race(
+    bench: ImageBench, target: Any, entries: Sequence[tuple[str, str, Engine]], tick: Any = None
+) -> list[Drawn]:
+    """Race methods against the plain loop, one picture at a time, and judge every picture.
+
+    Args:
+        bench: Prompts, repeats and sampling.
+        target: The loaded target.
+        entries: Method, knob and engine of each.
+        tick: Called after every prompt.
+    """
+    prompts = prompts_of(bench)
+    scale = bench.guidance_scale
+    inputs = [target.prepare(prompts=[prompt], guidance_scale=scale) for prompt in prompts]
+    named = {f"{method} {knob}".strip(): engine for method, knob, engine in entries}
+    field: list[Contender] = [EngineContender(BASELINE, Engine(target))]
+    field += [EngineContender(name, engine) for name, engine in named.items()]
+    result = Race(field, BASELINE)
+    result.run(inputs, _sampling(bench, target), bench.repeats, 1, tick or (lambda: None))
+    judge = catalog.resolve(catalog.IMAGE_SCORER)
+    drawn = []
+    labels = [("none", ""), *((method, knob) for method, knob, _ in entries)]
+    for (method, knob), standing, contender in zip(labels, result.standings(), field, strict=True):
+        ids = [rows[0] for rows in result.ids[standing.name]]
+        drawn.append(
+            _drawn(method, knob, standing, contender, judge(prompts, None, _pictures(target, ids)))
+        )
+    plain = drawn[0].round_cost
+    return [_relative(one, plain) for one in drawn]
+
+
+def ragged_ratio(bench: ImageBench, target: Any, engine: Engine) -> float:
+    """Seconds of one batch of eight prompts over those of eight single runs."""
+    prompts, sampling = prompts_of(bench)[:RAGGED_BATCH], _sampling(bench, target)
+    together = target.prepare(prompts=prompts, guidance_scale=bench.guidance_scale)
+    alone = [target.prepare(prompts=[p], guidance_scale=bench.guidance_scale) for p in prompts]
+
+    def seconds(batches: Sequence[dict[str, Any]]) -> float:
+        start, first = time.perf_counter(), 0
+        for inputs in batches:
+            rows = len(inputs["input_ids"])
+            engine.generate(Request(inputs, sampling), seeds=range(first, first + rows))
+            first += rows
+        return time.perf_counter() - start
+
+    seconds([alone[0]])
+    ratios = sorted(seconds([together]) / seconds(alone) for _ in range(3))
+    return ratios[1]
+
+
+def _sampling(bench: ImageBench, target: Any) -> Sampling:
+    grid, defaults = target.grid, target.defaults
+    return Sampling(
+        max_new_tokens=grid.length,
+        temperature=bench.temperature,
+        top_k=defaults.top_k,
+        top_p=defaults.top_p,
+        forced_ids=grid.forced_ids(),
+    )
+
+
+def _pictures(target: Any, ids: Sequence[Sequence[int]]) -> list[Image.Image]:
+    cells = target.grid.cell_positions()
+    pixels = target.to_pixels([[row[cell] for cell in cells] for row in ids])
+    arrays = (pixels.permute(0, 2, 3, 1) * 255).round().byte().cpu().numpy()
+    return [Image.fromarray(array) for array in arrays]
+
+
+def _drawn(
+    method: str, knob: str, standing: Standing, contender: Any, quality: dict[str, float]
+) -> Drawn:
+    trace = contender.trace
+    metrics = trace.metrics
+    return Drawn(
+        method=method,
+        knob=knob,
+        standing=standing,
+        forwards=metrics.target_forwards / trace.requests,
+        round_cost=metrics.verify_seconds / max(metrics.rounds, 1),
+        bias=metrics.bias,
+        quality=quality,
+    )
+
+
+def _relative(one: Drawn, plain: float) -> Drawn:
+    from dataclasses import replace
+
+    return replace(one, round_cost=one.round_cost / plain)

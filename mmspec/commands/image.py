@@ -1,0 +1,244 @@
+"""`mmspec image`: prompts and classes to pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmspec import catalog
+from mmspec.commands.console import Console, UsageError
+from mmspec.commands.running import check_folder, check_method, load_pipeline
+from mmspec.commands.values import add_machine, add_model, add_output, number, whole
+from mmspec.pipelines.image_options import MAX_IMAGES, ImageOptions, check_prompts
+from mmspec.pipelines.options import MAX_BATCH
+
+if TYPE_CHECKING:
+    from mmspec.pipelines.image_result import ImageResult
+
+_OUT = Path("image-out")
+_MOST_BYTES = 16 * 2**20  # of a file of prompts
+_LONGEST = 4096
+_LOADING = ("vq", "text_encoder", "image_size", "strict", "bias_budget")
+_OPTIONS = (
+    "guidance_scale",
+    "temperature",
+    "top_k",
+    "top_p",
+    "cfg_interval",
+    "seed",
+    "batch_size",
+    "score",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes; defaults come from :class:`ImageOptions`."""
+    parser.add_argument(
+        "prompts", nargs="*", metavar="PROMPT", help="what to draw; - reads stdin, one a line"
+    )
+    parser.add_argument(
+        "--prompts", dest="file", type=Path, metavar="FILE", help="file of prompts, one a line"
+    )
+    parser.add_argument(
+        "--class-id", type=whole(0), nargs="+", metavar="N", help="classes to draw, by number"
+    )
+    parser.add_argument("--list-classes", action="store_true", help="list the classes and stop")
+    _add_method(parser)
+    _add_generation(parser)
+    group = parser.add_argument_group("results")
+    group.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        default=_OUT,
+        help="folder of the PNG files (%(default)s)",
+    )
+    group.add_argument(
+        "--compare",
+        action="store_true",
+        help="also draw plainly from the same seeds, print the speed-up",
+    )
+    group.add_argument(
+        "--score",
+        action="store_true",
+        help="have the small world's judge look at the pictures (embedded models)",
+    )
+    group.add_argument(
+        "--heatmap", action="store_true", help="also write who drew each cell, over the picture"
+    )
+    add_machine(parser)
+    add_output(parser)
+
+
+def _add_method(parser: argparse.ArgumentParser) -> None:
+    group = add_model(parser, "image", _LONGEST)
+    group.add_argument(
+        "--vq", metavar="PATH", help="image tokenizer of an official LlamaGen transformer"
+    )
+    group.add_argument(
+        "--text-encoder", metavar="PATH", help="T5 encoder of an official LlamaGen text model"
+    )
+    group.add_argument(
+        "--image-size", type=whole(1, 8192), metavar="N", help="pixels of a side, where not known"
+    )
+    group.add_argument(
+        "--bias-budget",
+        type=number(0, 1),
+        metavar="B",
+        help="largest mean one-step bias a relaxed method may reach (default: no limit)",
+    )
+    group.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the method's own, see `mmspec methods --json`; repeat for several",
+    )
+    group.add_argument(
+        "--strict", action="store_true", help="fail when the drafter fails; default: decode plainly"
+    )
+
+
+def _add_generation(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("generation")
+    kinds: dict[str, Any] = {
+        "guidance_scale": (number(0), "strength of guidance, 1 is none"),
+        "temperature": (number(0), "0 is greedy"),
+        "top_k": (whole(0), "keep the K most likely codes, 0 keeps all"),
+        "top_p": (number(0, 1, above=True), "keep the smallest set with this mass"),
+        "cfg_interval": (whole(-1), "guidance ends after N cells, -1 never ends it"),
+        "seed": (whole(0, 2**62), "picture i draws from seed + i"),
+        "batch_size": (whole(1, MAX_BATCH), "pictures drawn together"),
+        "num_images_per_prompt": (whole(1, MAX_IMAGES), "pictures of each prompt or class"),
+    }
+    for name, (kind, about) in kinds.items():
+        default = getattr(ImageOptions, name)
+        shown = {"seed": "random"}.get(name, "the model's own") if default is None else default
+        flag = "num-images" if name == "num_images_per_prompt" else name.replace("_", "-")
+        group.add_argument(
+            f"--{flag}",
+            dest=name,
+            type=kind,
+            default=default,
+            metavar="N",
+            help=f"{about} (default: {shown})",
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw; 1 if it was interrupted."""
+    options = _check(args)
+    console = Console(args)
+    prompts = None if args.class_id or args.list_classes else _prompts(args)
+    if not args.list_classes:
+        args.out.mkdir(parents=True, exist_ok=True)  # before minutes of work rather than after
+    more = {name: getattr(args, name) for name in _LOADING}
+    pipe = load_pipeline("image", args, **more, **options)
+    from mmspec.commands.image_output import Writer, list_classes, report
+    from mmspec.pipelines.result import Interrupted
+
+    if args.list_classes:
+        return list_classes(pipe, args.model, console)
+    chosen = {name: getattr(args, name) for name in (*_OPTIONS, "num_images_per_prompt")}
+    try:
+        pipe.check(prompts, args.class_id, ImageOptions.of(chosen))
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    writer = Writer(args.out, console)
+    interrupted = False
+    try:
+        result: ImageResult = pipe(
+            prompts,
+            class_id=args.class_id,
+            compare=args.compare,
+            on_batch=writer.save,
+            progress=not args.quiet and sys.stderr.isatty(),
+            **chosen,
+        )
+    except Interrupted as stop:
+        result, interrupted = stop.result, True
+    if args.heatmap:
+        writer.save_heatmaps(result)
+    report(result, console)
+    console.document(result.to_json())
+    if interrupted:
+        console.error(f"interrupted; {writer.kept}")
+    return 1 if interrupted else 0
+
+
+def _check(args: argparse.Namespace) -> dict[str, Any]:
+    """Wrong usage that argparse cannot see, before anything heavy is imported.
+
+    Returns:
+        The method's own options.
+    """
+    given = bool(args.prompts) or args.file is not None
+    if args.list_classes and (given or args.class_id):
+        raise UsageError("--list-classes draws nothing; leave out prompts and --class-id")
+    if given and args.class_id:
+        raise UsageError("give prompts or --class-id, not both")
+    if not (given or args.class_id or args.list_classes):
+        raise UsageError("nothing to draw: give a PROMPT, --prompts FILE or --class-id N")
+    check_method(args, "image")
+    check_folder(args.out)
+    if args.score and args.model not in catalog.embedded("image"):
+        known = ", ".join(catalog.embedded("image"))
+        raise UsageError(f"--score needs a model of the small world: {known}")
+    options = _method_options(args.option)
+    try:
+        method = args.method
+        row = catalog.choose_image(args.drafter)[0] if method == "auto" else None
+        (row or catalog.get(method, "image")).check_options(options)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return options
+
+
+def _method_options(given: list[str]) -> dict[str, Any]:
+    """``NAME=VALUE`` pairs; a value is read as JSON where it is JSON, else as text."""
+    options: dict[str, Any] = {}
+    for pair in given:
+        name, equals, text = pair.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--option takes NAME=VALUE, got {pair!r}")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        options[name.replace("-", "_")] = value
+    return options
+
+
+def _prompts(args: argparse.Namespace) -> list[str]:
+    """The prompts of the command line, of stdin and of the file, in this order."""
+    prompts: list[str] = []
+    for given in args.prompts:
+        prompts += _lines(sys.stdin.read(_MOST_BYTES)) if given == "-" else [given]
+    if args.file is not None:
+        prompts += _lines(_read(args.file))
+    if not prompts:
+        where = f"'{args.file}'" if args.file is not None else "stdin"
+        raise UsageError(f"there is no prompt in {where}; write one a line")
+    try:
+        check_prompts(prompts, args.model)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return prompts
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _read(path: Path) -> str:
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise UsageError(f"'{path}' is larger than 16 MiB; that is no file of prompts")
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot read '{path}': {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise UsageError(f"cannot read '{path}': it is not UTF-8 text") from None

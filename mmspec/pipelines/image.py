@@ -1,0 +1,261 @@
+"""Prompts and classes to images, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mmspec import catalog
+from mmspec.assembly import Recipe
+from mmspec.pipelines.comparing import Baseline, Route, setting_of
+from mmspec.pipelines.image_options import ImageOptions, Subject, subjects_of
+from mmspec.pipelines.image_result import ImageResult
+from mmspec.pipelines.image_run import ImageRun
+from mmspec.pipelines.loading import choose_device, choose_dtype, locate
+from mmspec.pipelines.options import row_seeds
+from mmspec.pipelines.result import Interrupted
+from mmspec.roles import Pacer
+from mmspec.sampling import Sampling
+from mmspec.token_target import Request, TokenTarget
+from mmspec.trace import Trace
+
+WARM_UP_TOKENS = 32
+# What a call may leave to the model; `target.defaults` has them under these names.
+_DEFAULTED = ("guidance_scale", "temperature", "top_k", "top_p")
+
+
+class ImagePipeline:
+    """Generates the images it is called for; the keywords are those of diffusers' pipelines.
+
+    Args:
+        route: How to generate.
+        model: What the target was asked for by.
+    """
+
+    def __init__(self, route: Route, *, model: str = "model") -> None:
+        self.route, self.model = route, model
+        self.engine, self.method = route.engine, route.method
+        self.target: Any = route.engine.target
+        self.plain = route.engine.plain()
+        self._warm: set[int] = set()
+
+    def __call__(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        *,
+        class_id: int | Sequence[int] | None = None,
+        compare: bool = False,
+        **options: Any,
+    ) -> ImageResult:
+        """Generate images.
+
+        Args:
+            prompt: What to draw, or a list of that.
+            class_id: The class to draw by its number, or a list of them; instead of a prompt.
+            compare: Also run the plain loop under the same seeds, see :meth:`compare`.
+            **options: Fields of :class:`~mmspec.pipelines.image_options.ImageOptions`.
+
+        Returns:
+            The images, those of the first prompt first, with the trace of how they were made.
+
+        Raises:
+            ValueError: A prompt, class or option that is refused; the message says what to do.
+            Interrupted: Ctrl-C; carries the result so far.
+        """
+        chosen = ImageOptions.of(options)
+        given = self.check(prompt, class_id, chosen)
+        subjects = [one for one in given for _ in range(chosen.num_images_per_prompt)]
+        seeds = row_seeds(chosen.seed, chosen.generator, len(subjects))
+        result = self._empty_result(chosen, compare)
+        run = ImageRun(self, chosen, subjects, seeds, result)
+        try:
+            run.all()
+        except KeyboardInterrupt:
+            raise Interrupted(run.finish(score=False)) from None
+        return run.finish(score=chosen.score)
+
+    def compare(self, prompt: str | Sequence[str] | None = None, **options: Any) -> ImageResult:
+        """Generate twice, plainly and with the method, after a warm-up of both.
+
+        Both sides read the same prepared tensors and draw from the same seeds; which of them goes
+        first alternates from batch to batch.
+        """
+        return self(prompt, compare=True, **options)
+
+    def check(
+        self,
+        prompt: str | Sequence[str] | None,
+        class_id: int | Sequence[int] | None,
+        options: ImageOptions,
+    ) -> list[Subject]:
+        """Refuse whatever can be refused before anything is generated.
+
+        Returns:
+            What to draw, in order.
+
+        Raises:
+            ValueError: The message says what is wrong and what to do.
+        """
+        given = subjects_of(prompt, class_id, self.model)
+        parameters = self.parameters(options)
+        self.sampling(parameters)
+        if options.score and self.model not in catalog.embedded("image"):
+            known = ", ".join(catalog.embedded("image"))
+            raise ValueError(
+                f"score needs a model of the small world ({known}), whose judge reads its "
+                f"pictures; nobody judges those of '{self.model}'"
+            )
+        # Classes cost nothing to prepare; of prompts, which a text encoder reads, the first one
+        # shows whether the model takes any.
+        self.prepare(given if class_id is not None else given[:1], parameters)
+        return given
+
+    def parameters(self, options: ImageOptions) -> dict[str, Any]:
+        """Guidance and sampling as they will be used: the call's, else the model's defaults."""
+        defaults = self.target.defaults
+        chosen: dict[str, Any] = {}
+        for name in _DEFAULTED:
+            value = getattr(options, name)
+            chosen[name] = getattr(defaults, name) if value is None else value
+        return chosen | {"cfg_interval": options.cfg_interval}
+
+    def sampling(self, parameters: dict[str, Any]) -> Sampling:
+        """The law of a token, line ends and the like forced."""
+        grid = self.target.grid
+        return Sampling(
+            max_new_tokens=grid.length,
+            temperature=parameters["temperature"],
+            top_k=parameters["top_k"],
+            top_p=parameters["top_p"],
+            forced_ids=tuple(grid.forced_ids()),
+        )
+
+    def prepare(self, subjects: Sequence[Subject], parameters: dict[str, Any]) -> dict[str, Any]:
+        """The target's tensors for a batch.
+
+        Raises:
+            ValueError: A prompt or class that the model does not take.
+        """
+        prompts = [one.prompt for one in subjects if one.prompt is not None]
+        classes = [one.class_id for one in subjects if one.class_id is not None]
+        inputs: dict[str, Any] = self.target.prepare(
+            prompts=prompts or None,
+            class_ids=classes or None,
+            guidance_scale=parameters["guidance_scale"],
+            cfg_interval=parameters["cfg_interval"],
+        )
+        return inputs
+
+    def warm_up(self, request: Request, seeds: list[int]) -> None:
+        """Run both loops once a batch size: first calls pay for allocations.
+
+        The method draws whole images, because some drafters work in steps of whole images.
+        """
+        if len(seeds) in self._warm:
+            return
+        self._warm.add(len(seeds))
+        limit = min(request.sampling.max_new_tokens, WARM_UP_TOKENS)
+        forced = tuple(pair for pair in request.sampling.forced_ids if pair[0] < limit)
+        short = replace(request.sampling, max_new_tokens=limit, forced_ids=forced)
+        self.plain.generate(replace(request, sampling=short), Trace(), seeds=seeds)
+        self.engine.generate(request, Trace(), seeds=seeds)
+
+    def _empty_result(self, options: ImageOptions, compare: bool) -> ImageResult:
+        certificate, grid = self.engine.rule.certificate, self.target.grid
+        return ImageResult(
+            outputs=[],
+            trace=Trace(notes=[self.route.why] if self.route.why else []),
+            method=self.method.name,
+            certificate=str(certificate),
+            lossless=certificate.lossless,
+            model=self.model,
+            setting=setting_of(self.target),
+            grid=(grid.rows, grid.columns),
+            cells=grid.cell_positions(),
+            parameters=self.parameters(options),
+            output_type=options.output_type,
+            baseline=Baseline(Trace(), None) if compare else None,
+        )
+
+
+def load_painter(
+    model: Any = "tiny",
+    *,
+    method: str = "auto",
+    drafter: Any = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    revision: str | None = None,
+    vq: str | Path | None = None,
+    text_encoder: Any = None,
+    image_size: int | None = None,
+    strict: bool = False,
+    pacer: str | Pacer = "fixed",
+    bias_budget: float | None = None,
+    draft_length: int | None = None,
+    tree_width: int | None = None,
+    tree_budget: int | None = None,
+    **options: Any,
+) -> ImagePipeline:
+    """Everything ``pipeline("image", ...)`` needs.
+
+    Args:
+        model: ``"tiny"`` (prompts) or ``"tiny-c2i"`` (classes), which come with the package; a
+            local folder, a Hub id, or a loaded target.
+        method: A name from the catalog; ``"auto"`` takes the exact method that needs no training.
+        drafter: Folder, Hub id or ready object; None takes the one that comes with the model.
+        device: ``"auto"`` is CUDA where there is one, else the CPU.
+        dtype: As for captions, see :func:`mmspec.pipelines.loading.load_captioner`.
+        revision: Revision of a Hub model.
+        vq: File of the image tokenizer, for an official LlamaGen transformer.
+        text_encoder: A T5 encoder's folder or name, for an official LlamaGen text model.
+        image_size: Pixels of a side, where the transformer's file does not say them.
+        strict: Raise when the drafter fails, instead of decoding plainly with a warning.
+        pacer: ``"fixed"`` drafts the full plan every round, so that a seed always draws the same
+            image; ``"auto"`` fits the draft length to measured seconds, which keeps the law but not
+            the image of a seed; or a pacer.
+        bias_budget: Largest mean one-step bias that a relaxed rule may reach; None sets no limit.
+        draft_length: Most draft steps a round.
+        tree_width: Children considered at a node of a draft tree.
+        tree_budget: Most drafted tokens a round.
+        **options: The method's own options, listed in its catalog row.
+
+    Raises:
+        ValueError: Unknown method or option, or a model that cannot be used.
+    """
+    name = model if isinstance(model, str) else None
+    recipe = Recipe.choose(
+        method,
+        drafter,
+        family="image",
+        model=name,
+        strict=strict,
+        pacer=pacer,
+        bias_budget=bias_budget,
+        draft_length=draft_length,
+        tree_width=tree_width,
+        tree_budget=tree_budget,
+        **options,
+    )
+    place = choose_device(device)
+    number = choose_dtype(dtype, place, name, "image")
+    load = partial(catalog.resolve(catalog.IMAGE_LOADER), dtype=number, device=place)
+    files = {"vq": vq, "text_encoder": text_encoder, "image_size": image_size}
+    given = {key: value for key, value in files.items() if value is not None}
+    target = _target(model, partial(load, revision=revision, **given))
+    label = name or str(getattr(target, "name", "")) or "model"
+    return ImagePipeline(Route(recipe.engine(target, load), recipe.method, recipe.why), model=label)
+
+
+def _target(model: Any, load: Any) -> TokenTarget:
+    if isinstance(model, TokenTarget):
+        return model
+    if not isinstance(model, str | Path):
+        raise TypeError(
+            f"model must be a name, a folder or a loaded target, got {type(model).__name__}"
+        )
+    target: TokenTarget = load(str(locate(model, "image")))
+    return target
