@@ -7,8 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-# Token tables, output heads and the patch filter are no hidden matrices: Muon would hurt them.
-_NOT_HIDDEN = ("embed", "lm_head", "heads.")
+# Token tables, output heads, the patch filter and tables of relative positions are no hidden
+# matrices: Muon would hurt them.
+_NOT_HIDDEN = ("embed", "shared", "relative_attention_bias", "lm_head", "heads.", "output.")
 
 
 def build_optimisers(
