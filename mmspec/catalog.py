@@ -340,6 +340,20 @@ METHODS: tuple[Method, ...] = (
         needs=_IMAGE_EAGLE,
         paper="arXiv 2601.09212",
     ),
+    Method(
+        name="mulo",
+        family="image",
+        summary="a low-resolution model drafts whole rows; unlikely islands are drawn anew",
+        build="image_ar.discrete.building:build_mulo",
+        length=31,
+        rule="image_ar.discrete.building:build_mulo_rule",
+        certificate=RELAXED,
+        options=("rows", "upsampler", "margin"),
+        rule_options=("tau", "k", "radius", "order", "window", "normalize"),
+        trained=True,
+        needs="a low-resolution model with the target's image tokenizer",
+        paper="arXiv 2601.05149",
+    ),
 )
 
 # Models that come with the package, and which of their drafters fits which method.
@@ -358,6 +372,7 @@ EMBEDDED_IMAGES: dict[str, dict[str, str]] = {
     "tiny": {
         "model": "llamagen",
         **dict.fromkeys(("image-eagle", "lantern", "lantern-plus", "cool"), "image-eagle"),
+        "mulo": "llamagen-low",
     },
     "tiny-c2i": {"model": "llamagen-c2i"},
 }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmspec.distributions import Law, take_rows
-from mmspec.messages import Draft, Evidence, Regeneration, Verdict
+from mmspec.messages import Draft, Evidence, Verdict
 from mmspec.state import State
 
 
@@ -30,6 +30,14 @@ class Redrawn:
     chance: Tensor
     stale: list[int]
     passes: int
+
+    def pending(self, kept: list[int]) -> int:
+        """Tokens at the end of the rows that the next pass must run, at least the last one.
+
+        Args:
+            kept: Units that each row keeps of the round.
+        """
+        return max(1, *(count - first for count, first in zip(kept, self.stale, strict=True)))
 
 
 def regenerate(
@@ -62,29 +70,27 @@ def regenerate(
     table = torch.cat([again.waves, verdict.accepted.unsqueeze(1)], 1).tolist()
     _check(state, draft, [row.pop() for row in table])
     units = torch.cat([draft.units, verdict.own.unsqueeze(1)], 1)
-    every = torch.arange(draft.nodes + 1, device=units.device).expand_as(units)
-    chance = evidence.law.probability(every, units)
+    columns = torch.arange(draft.nodes + 1, device=units.device).expand_as(units)
+    law, chance = evidence.law, evidence.law.probability(columns, units)
     stale = [draft.nodes] * draft.batch
     waves = range(max((max(row) for row in table), default=-1) + 1)
     for wave in waves:
         wanted = [[place for place, own in enumerate(row) if own == wave] for row in table]
-        columns, law = every, evidence.law
         if wave:
-            columns = _stretch(wanted, stale, draft.nodes + 1, units.device)
-            law = _run(decoder, state, units, columns)
+            starts, count = _stretch(wanted, stale, draft.nodes + 1)
+            columns, law = _run(decoder, state, units, starts, count)
         takes = take_rows(again.waves, columns) == wave
-        drawn = _draw(law, take_rows(again.uniforms, columns), takes, take_rows(units, columns))
+        drawn = law.draw(take_rows(again.uniforms, columns))
+        drawn = torch.where(takes, drawn, units.gather(1, columns))
         rows = torch.arange(columns.shape[1], device=units.device).expand_as(columns)
-        new = torch.where(takes, law.probability(rows, drawn), take_rows(chance, columns))
-        units, chance = units.scatter(1, columns, drawn), chance.scatter(1, columns, new)
+        said = torch.where(takes, law.probability(rows, drawn), chance.gather(1, columns))
+        units, chance = units.scatter(1, columns, drawn), chance.scatter(1, columns, said)
         stale = [min(row, default=old) for row, old in zip(wanted, stale, strict=True)]
     return Redrawn(units, chance, stale, passes=max(0, len(waves) - 1))
 
 
-def _stretch(
-    wanted: list[list[int]], stale: list[int], width: int, device: torch.device
-) -> Tensor:
-    """``(batch, count)`` units whose predecessors a pass runs, a stretch of one length in each row.
+def _stretch(wanted: list[list[int]], stale: list[int], width: int) -> tuple[list[int], int]:
+    """Which units' predecessors a pass runs: the first one in each row, and how many.
 
     The predecessor of a row's first unit is the root. A stretch that is longer than its row needs
     repeats what is right already, or runs ahead.
@@ -94,29 +100,32 @@ def _stretch(
         for row, old in zip(wanted, stale, strict=True)
     ]
     count = max(last + 1 - first for first, last in rows)
-    starts = [min(first, width - count) for first, _ in rows]
-    return torch.tensor(starts, device=device).unsqueeze(1) + torch.arange(count, device=device)
+    return [min(first, width - count) for first, _ in rows], count
 
 
-def _run(decoder: Any, state: State, units: Tensor, columns: Tensor) -> Law:
-    """One pass over the predecessors of the units at ``columns``: the laws of those units."""
+def _run(
+    decoder: Any, state: State, units: Tensor, starts: list[int], count: int
+) -> tuple[Tensor, Law]:
+    """One pass over the predecessors of a stretch of units.
+
+    Returns:
+        ``(batch, count)`` the units that the pass says something about, and their laws.
+    """
+    first = torch.tensor(starts, device=units.device).unsqueeze(1)
+    columns = first + torch.arange(count, device=units.device)
     root = state.tokens.gather(1, (state.lengths - 1).unsqueeze(1))
     tokens = torch.cat([root, units], 1).gather(1, columns)
     slots = (state.lengths - 1).unsqueeze(1) + columns
     longest = max(state.host_lengths) + units.shape[1] - 1
-    state.cache.place(slots[:, 0], columns.shape[1], longest)
+    places = {length - 1 + start for length, start in zip(state.host_lengths, starts, strict=True)}
+    state.cache.place(slots[:, 0] if len(places) > 1 else places.pop(), count, longest)
     view = torch.arange(longest, device=units.device)
     mask = (view <= slots.unsqueeze(-1)).unsqueeze(1)  # (batch, 1, count, view)
     logits, _ = decoder.step(tokens, slots, mask, state)
     positions = slots + 1 - state.prompt_lengths.unsqueeze(1)
     nothing = Draft.empty(units.shape[0], units.device)
     law: Law = state.sampler.law(logits, positions, state, nothing)
-    return law
-
-
-def _draw(law: Law, uniforms: Tensor, takes: Tensor, units: Tensor) -> Tensor:
-    """``units`` with those that ``takes`` names drawn from the law."""
-    return torch.where(takes, law.draw(uniforms), units)
+    return columns, law
 
 
 def _check(state: State, draft: Draft, accepted: list[int]) -> None:
@@ -137,13 +146,3 @@ def _check(state: State, draft: Draft, accepted: list[int]) -> None:
             "methods that regenerate spans cannot run with repetition penalties, bad words or "
             "custom processors; leave these options out, or use a method that truncates"
         )
-
-
-def stale_count(again: Redrawn, kept: list[int]) -> int:
-    """Committed units at the end of rows that the next pass must run, at least the last one.
-
-    Args:
-        again: Of the round.
-        kept: Units that each row keeps of it.
-    """
-    return max(1, *(count - first for count, first in zip(kept, again.stale, strict=True)))

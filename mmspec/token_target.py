@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mmspec.cache import RaggedCache
 from mmspec.messages import Commit, Draft, Evidence, Features, Verdict
-from mmspec.regeneration import Redrawn, regenerate, stale_count
+from mmspec.regeneration import Redrawn, regenerate
 from mmspec.roles import Decoder
 from mmspec.sampling import Sampler, Sampling
 from mmspec.state import Prompt, State
@@ -159,7 +159,7 @@ class TokenTarget:
         commit = self._report(state, draft, verdict, emitted, probability, count)
         state.pending = 1
         if again is not None:
-            state.pending = stale_count(again, [len(units) for units in commit.units])
+            state.pending = again.pending([len(units) for units in commit.units])
             commit = replace(commit, passes=again.passes)
         return commit
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mmspec.bench.caption import CaptionBench
     from mmspec.bench.race import Race
 
-SUITES = ("caption", "caption-video", "visual-tokens", "drafters", "pacing")
+SUITES = ("caption", "caption-video", "visual-tokens", "drafters", "pacing", "image")
 BATCHES = (1, 4, 16)
 
 
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--prompt", help="text of the request")
     parser.add_argument("--images", type=int, default=32, help="pictures or clips")
+    parser.add_argument("--prompts", type=int, default=64, help="prompts of the image suite")
     parser.add_argument("--frames", type=int, help="frames of each clip of caption-video (8)")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--max-new-tokens", type=int, default=128)
@@ -46,6 +47,8 @@ def run(args: argparse.Namespace) -> int:
     from mmspec.commands.console import UsageError, hush_libraries
 
     hush_libraries()
+    if args.suite == "image":
+        return _report(_paint(args), args)
     given = vars(args)
     values = {f.name: given[f.name] for f in fields(CaptionBench)}
     values["temperatures"] = tuple(args.temperatures)
@@ -57,10 +60,47 @@ def run(args: argparse.Namespace) -> int:
     if (args.suite == "drafters") != bool(args.drafters):
         raise UsageError("`bench drafters` and `--drafters DIR...` belong together")
     out = Path(args.out)
-    document = measure(bench, args.suite, out, args.drafters, progress=not args.quiet)
+    return _report(measure(bench, args.suite, out, args.drafters, not args.quiet), args)
+
+
+def _report(document: dict[str, Any], args: argparse.Namespace) -> int:
     if args.json:
         sys.stdout.write(json.dumps(document) + "\n")
     return 0
+
+
+def _paint(args: argparse.Namespace) -> dict[str, Any]:
+    """Run the image suite and write its records, tables and curves."""
+    from tqdm.auto import tqdm
+
+    from mmspec.bench import image, image_report
+    from mmspec.bench.provenance import hardware_line, provenance
+
+    small = args.quick
+    bench = image.ImageBench(
+        model=args.model, images=8 if small else args.prompts, repeats=1 if small else args.repeats
+    )
+    target = image.load(bench)
+    entries = image.entries_at_defaults(bench, target)
+    with tqdm(total=bench.images * bench.repeats, disable=args.quiet, desc="methods") as bar:
+        rows = image.race(bench, target, entries, bar.update)
+    origin = provenance(asdict(bench), (p.encode() for p in image.prompts_of(bench)))
+    head = f"{hardware_line()}, float32, {bench.images} prompts, {bench.repeats} repeats"
+    text = [head, "", image_report.markdown(rows), ""]
+    for name in ("none", "scd"):
+        ratio = image.ragged_ratio(bench, target, image.engine_for(bench, target, name))
+        text.append(f"{name}: a batch of 8 takes {ratio:.2f} of the time of eight single runs")
+    document = _publish("image", rows, "\n".join(text) + "\n", origin, Path(args.out))
+    if small:
+        return document
+    once = replace(bench, repeats=1, images=bench.images // 2)
+    with tqdm(total=once.images, disable=args.quiet, desc="curves") as bar:
+        points = image.race(once, target, image.entries_by_knob(once, target), bar.update)
+    body = f"{head}\n\n{image_report.markdown(points)}\n"
+    document["tables"] |= _publish("image-curves", points, body, origin, Path(args.out))["tables"]
+    image_report.write_csv(points, Path(args.out) / "image-curves.csv")
+    image_report.plot(points, Path(args.out) / "image-curves.png")
+    return document
 
 
 def measure(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -147,7 +147,7 @@ def race(
             _drawn(method, knob, standing, contender, judge(prompts, None, _pictures(target, ids)))
         )
     plain = drawn[0].round_cost
-    return [_relative(one, plain) for one in drawn]
+    return [replace(one, round_cost=one.round_cost / plain) for one in drawn]
 
 
 def ragged_ratio(bench: ImageBench, target: Any, engine: Engine) -> float:
@@ -203,7 +203,22 @@ def _drawn(
     )
 
 
-def _relative(one: Drawn, plain: float) -> Drawn:
-    from dataclasses import replace
+def entries_at_defaults(bench: ImageBench, target: Any) -> list[tuple[str, str, Engine]]:
+    """Every method as it comes; the learned drafter also with the tree that LANTERN takes."""
+    entries = [(row.name, "", engine_for(bench, target, row.name)) for row in methods_here(bench)]
+    tree = next((row for row in methods_here(bench) if row.name == "lantern"), None)
+    if tree is not None:
+        shape = {"tree_width": tree.width, "tree_budget": tree.budget}
+        entries.append(("image-eagle", "tree", engine_for(bench, target, "image-eagle", **shape)))
+    return entries
 
-    return replace(one, round_cost=one.round_cost / plain)
+
+def entries_by_knob(bench: ImageBench, target: Any) -> list[tuple[str, str, Engine]]:
+    """Every relaxed method from hardly to much relaxed."""
+    here = {row.name for row in methods_here(bench)}
+    return [
+        (name, f"{knob}={value:g}", engine_for(bench, target, name, **{knob: value}))
+        for name, (knob, values) in KNOBS.items()
+        if name in here
+        for value in values
+    ]

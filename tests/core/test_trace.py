@@ -127,3 +127,31 @@ def test_to_json_is_plain() -> None:
     assert len(document["units"]) == 2
     assert document["units"][0][0]["origin"] == "target"
     assert len(document["rounds"]) == len(trace.rounds)
+
+
+def test_forced_units_are_nobodys_merit() -> None:
+    trace = Trace()
+    trace.begin(2)
+    # Places 1 and 2 of row 0 are forced, the second of them behind the draft; in row 1 place 0 is.
+    trace.record(commit_of(forced=[[1, 2], [0]]), "toy")
+    origins = [[unit.origin for unit in row] for row in trace.units]
+    assert origins == [["accepted", "target", "target"], ["target"]]
+    assert trace.rounds[0].accepted == (1, 0)
+    assert trace.acceptance_by_position == [1.0, 0.0]
+    assert trace.metrics.acceptance_rate == pytest.approx(1 / 2)
+    assert trace.metrics.acceptance_length == pytest.approx(4 / 2)
+
+
+def test_a_target_says_which_units_were_forced() -> None:
+    decoder = AttentionDecoder(vocab=6)
+    forced = {1: 3, 4: 2, 5: 5}
+    asked = request([[1, 2]], max_new_tokens=7, forced_ids=tuple(forced.items()))
+    plain = Engine(TokenTarget(decoder)).generate(asked)[0]
+    trace = Trace()
+    drafter = Oracle(plain, 6)
+    engine = Engine(TokenTarget(decoder), drafter, pacer=Fixed(Plan(3)), lookahead=3)
+    assert engine.generate(asked, trace)[0] == plain
+    origins = [unit.origin for unit in trace.units[0]]
+    assert [place for place, origin in enumerate(origins) if origin == "target"] == [0, 1, 4, 5]
+    assert trace.rounds[1].accepted == (2,)
+    assert [plain[0][place] for place in forced] == list(forced.values())

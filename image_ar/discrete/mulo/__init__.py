@@ -1,0 +1,1 @@
+"""MuLo-SD: a low-resolution model drafts whole rows, the target repairs the islands it refuses."""
