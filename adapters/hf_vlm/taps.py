@@ -45,8 +45,10 @@ def layers_read(layers: nn.ModuleList, wanted: Sequence[int]) -> Iterator[dict[i
     """
     caught: dict[int, Tensor] = {}
 
-    def note(index: int, module: nn.Module, args: Any, output: Tensor | None = None) -> None:
-        caught[index] = args[0] if output is None else output
+    def note(index: int, module: nn.Module, args: Any, output: Any = None) -> None:
+        value = args[0] if output is None else output
+        # Layers of older style return a tuple around their states.
+        caught[index] = value[0] if isinstance(value, tuple) else value
 
     with ExitStack() as hooks:
         for index in wanted:

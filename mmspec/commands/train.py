@@ -23,10 +23,23 @@ ARCHITECTURES = {
     "flash": "a FLASH drafter: several tokens a pass",
     "eagle3": "an EAGLE-3 drafter on several layers of the target",
 }
-# Models of the embedded set that are no drafters on features, in the order of their dependence.
-TINY_MODELS = {
-    "captioner": "adapters.tiny.train_captioner:main",
-    "draft-text": "adapters.tiny.train_blind:main",
+# Models of the embedded set that are no drafters on features, in the order of their dependence:
+# the script, and its arguments, in which a part in braces stands for its folder.
+_GPT = "adapters.tiny.images.train_gpt:main"
+_MULO = "adapters.tiny.images.train_mulo:main"
+_VQ = ("--vq", "{llamagen/vq}")
+_READS_TEXT = (*_VQ, "--text-encoder", "{llamagen/text_encoder}")
+TINY_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "captioner": ("adapters.tiny.train_captioner:main", ()),
+    "draft-text": ("adapters.tiny.train_blind:main", ()),
+    "judge": ("adapters.tiny.images.train_judge:main", ()),
+    "llamagen/vq": ("adapters.tiny.images.train_vq:main", ()),
+    "llamagen/text_encoder": ("adapters.tiny.images.train_text_encoder:main", ()),
+    "llamagen-c2i": (_GPT, ("class", *_VQ)),
+    "llamagen": (_GPT, ("text", *_READS_TEXT, "--start", "{llamagen-c2i}/gpt")),
+    "image-eagle": ("adapters.tiny.images.train_eagle:main", ("--target", "{llamagen}")),
+    "llamagen-low": (_MULO, ("low", *_READS_TEXT)),
+    "upsampler": (_MULO, ("upsampler", *_VQ)),
 }
 # What is left of a finished training; answers, log and checkpoints stay behind.
 _FINISHED = ("config.json", "model.safetensors", "README.md", "curve.png")
@@ -145,12 +158,19 @@ def _tiny(args: argparse.Namespace) -> int:
     unknown = sorted(set(args.parts) - set(known))
     if unknown:
         raise UsageError(f"unknown part {', '.join(unknown)}; parts are {', '.join(known)}")
+
+    def where(part: str) -> Path:
+        folder: Path = catalog.resolve("adapters.tiny:folder")(part)
+        return args.out / part if args.out else folder
+
     for part in args.parts or known:
-        place = args.out / part if args.out else catalog.resolve("adapters.tiny:folder")(part)
+        place = where(part)
         work = args.work / part
         words = ["--threads", str(args.threads)] if args.threads else []
         if part in TINY_MODELS:
-            catalog.resolve(TINY_MODELS[part])([*words, "--out", str(place), "--work", str(work)])
+            script, given = TINY_MODELS[part]
+            own = [re.sub(r"\{(.+)\}", lambda found: str(where(found[1])), one) for one in given]
+            catalog.resolve(script)([*own, *words, "--out", str(place), "--work", str(work)])
             continue
         parser = argparse.ArgumentParser()
         _add_drafter(parser, part)

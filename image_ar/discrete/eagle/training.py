@@ -54,7 +54,8 @@ def rollout(
     rows = embeds.shape[1]
     steps = torch.arange(rows, device=embeds.device)
     gap = steps.unsqueeze(1) - steps
-    cache, outputs = _Depths(), []
+    cache = _Depths()
+    outputs: list[Tensor] = []
     for level in range(depth):
         if level:
             shifted = torch.cat([features[:, :1], outputs[-1][:, :-1]], 1)

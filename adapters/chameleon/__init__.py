@@ -1,0 +1,1 @@
+"""Chameleon and its descendants that draw: Anole and Lumina-mGPT."""

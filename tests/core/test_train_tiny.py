@@ -1,0 +1,32 @@
+"""`mmspec train tiny` calls the scripts of the embedded models with folders that fit together."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from mmspec import catalog
+from mmspec.cli import main
+from mmspec.commands.train import TINY_MODELS
+
+
+@pytest.mark.parametrize("part", TINY_MODELS)
+def test_every_script_exists_and_takes_its_arguments(part: str, monkeypatch, tmp_path) -> None:
+    seen: list[list[str]] = []
+    resolve = catalog.resolve
+    script, _ = TINY_MODELS[part]
+    monkeypatch.setattr(
+        catalog, "resolve", lambda path: seen.append if path == script else resolve(path)
+    )
+    assert main(["train", "tiny", part, "--out", str(tmp_path / "w"), "--threads", "1"]) == 0
+    (words,) = seen
+    assert not any("{" in word for word in words)
+    assert words[words.index("--out") + 1] == str(tmp_path / "w" / part)
+    module = importlib.import_module(script.partition(":")[0])
+    if hasattr(module, "_options"):
+        options = module._options(words)
+        assert options.out == tmp_path / "w" / part
+        vq = getattr(options, "vq", None) or tmp_path / "w" / "llamagen" / "vq"
+        assert Path(vq) == tmp_path / "w" / "llamagen" / "vq"
