@@ -436,9 +436,7 @@ def embedded_folder(model: str, part: str, family: str = "text") -> Path | None:
     return folder if (folder / "config.json").is_file() else None
 
 
-def choose(
-    model: str | None = None, drafter: Any = None, long: bool = False
-) -> tuple[Method, str]:
+def choose(model: str | None = None, drafter: Any = None, long: bool = False) -> tuple[Method, str]:
     """What ``method="auto"`` means: the best measured method this model has a drafter for.
 
     A trained one-layer drafter measured fastest; without one, prompt lookup costs next to nothing.

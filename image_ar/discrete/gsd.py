@@ -114,6 +114,8 @@ class GroupedSpeculation(Relaxation):
             return _blocks(p, q, units, size)
         order = p.argsort(dim=-1, stable=True)
         rank = _ranks(order)
+        if self.mode == "window" and self.distance_tol is None:
+            return self._stretches(p, q, order, rank.gather(-1, units), size // 2)
         rows = max(1, p[..., 0].numel())
         chunk = max(1, _CHUNK // (rows * (size + 1)))
         parts = [
@@ -121,6 +123,28 @@ class GroupedSpeculation(Relaxation):
             for some in units.split(chunk, -1)
         ]
         return Odds(*(torch.cat(column, -1) for column in zip(*parts, strict=True)))
+
+    def _stretches(self, p: Tensor, q: Tensor, order: Tensor, rank: Tensor, half: int) -> Odds:
+        """Group sums at ``rank`` ``(..., n)`` where groups are stretches of the ranking.
+
+        They are without a distance: then a sum is a difference of two cumulative sums, and all
+        units cost one sort.
+        """
+        ranked = p.gather(-1, order)
+        steps = torch.arange(p.shape[-1], device=p.device).expand_as(ranked)
+        low = torch.searchsorted(ranked, ranked - self.p_tol, right=True)
+        high = torch.searchsorted(ranked, ranked + self.p_tol)
+        ruled_out = (ranked <= 0).sum(-1, keepdim=True)
+        low = torch.maximum(low.clamp(min=ruled_out), steps - half)
+        alone = steps < ruled_out
+        low = torch.where(alone, steps, torch.minimum(low, steps))
+        high = torch.where(alone, steps, torch.minimum(high - 1, steps + half)).clamp(min=steps) + 1
+        low, high = low.gather(-1, rank), high.gather(-1, rank)
+        sums = []
+        for law in (ranked, q.gather(-1, order)):
+            upto = torch.nn.functional.pad(law.double().cumsum(-1), (1, 0))
+            sums.append((upto.gather(-1, high) - upto.gather(-1, low)).to(law.dtype))
+        return Odds(sums[0], sums[1])
 
     def _windows(
         self, p: Tensor, q: Tensor, units: Tensor, order: Tensor, rank: Tensor, size: int

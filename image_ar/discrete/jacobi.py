@@ -79,7 +79,7 @@ class JacobiDrafter:
         grid: Grid,
         vocab_size: int,
         redraw: str = "maximal",
-        initialise: str = "random",
+        initialise: str = "left",
         image_ids: Tensor | slice | None = None,
     ) -> None:
         if redraw not in _NAMES:

@@ -150,9 +150,13 @@ class RelaxedChain(_Relaxed):
         verdict = settle_chain(draft, p, stands, correction, noise)
         if not self.track_bias:
             return verdict
-        judged = steps < (verdict.accepted + verdict.corrected.long()).unsqueeze(1)
-        bias = self._bias(Step(self.relaxation, p[:, :-1], q, steps, draft.slack))
-        return replace(verdict, bias=torch.where(judged, bias, 0.0))
+        count = verdict.accepted + verdict.corrected.long()
+        # Long windows are judged at their start only. Reading how far is free on a CPU; elsewhere
+        # it would make the host wait, and the rest runs in parallel anyway.
+        far = int(count.max()) if p.device.type == "cpu" else draft.nodes
+        step = Step(self.relaxation, p[:, :far], q[:, :far], steps[:, :far], draft.slack)
+        bias = torch.where(steps[:, :far] < count.unsqueeze(1), self._bias(step), 0.0)
+        return replace(verdict, bias=torch.nn.functional.pad(bias, (0, draft.nodes - far)))
 
 
 class RelaxedTree(_Relaxed):

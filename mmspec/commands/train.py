@@ -27,6 +27,7 @@ ARCHITECTURES = {
 # the script, and its arguments, in which a part in braces stands for its folder.
 _GPT = "adapters.tiny.images.train_gpt:main"
 _MULO = "adapters.tiny.images.train_mulo:main"
+_PARSER = "parser"  # a stage of the text encoder, kept among the checkpoints only
 _VQ = ("--vq", "{llamagen/vq}")
 _READS_TEXT = (*_VQ, "--text-encoder", "{llamagen/text_encoder}")
 TINY_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -34,9 +35,12 @@ TINY_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "draft-text": ("adapters.tiny.train_blind:main", ()),
     "judge": ("adapters.tiny.images.train_judge:main", ()),
     "llamagen/vq": ("adapters.tiny.images.train_vq:main", ()),
-    "llamagen/text_encoder": ("adapters.tiny.images.train_text_encoder:main", ()),
+    _PARSER: ("adapters.tiny.images.train_text_encoder:main", ()),
     "llamagen-c2i": (_GPT, ("class", *_VQ)),
-    "llamagen": (_GPT, ("text", *_READS_TEXT, "--start", "{llamagen-c2i}/gpt")),
+    "llamagen": (
+        _GPT,
+        ("text", *_VQ, "--text-encoder", "{parser}", "--start", "{llamagen-c2i}/gpt"),
+    ),
     "image-eagle": ("adapters.tiny.images.train_eagle:main", ("--target", "{llamagen}")),
     "llamagen-low": (_MULO, ("low", *_READS_TEXT)),
     "upsampler": (_MULO, ("upsampler", *_VQ)),
@@ -160,6 +164,9 @@ def _tiny(args: argparse.Namespace) -> int:
         raise UsageError(f"unknown part {', '.join(unknown)}; parts are {', '.join(known)}")
 
     def where(part: str) -> Path:
+        if part == _PARSER:
+            made: Path = args.work / part / "model"
+            return made
         folder: Path = catalog.resolve("adapters.tiny:folder")(part)
         return args.out / part if args.out else folder
 

@@ -20,13 +20,15 @@ def test_every_script_exists_and_takes_its_arguments(part: str, monkeypatch, tmp
     monkeypatch.setattr(
         catalog, "resolve", lambda path: seen.append if path == script else resolve(path)
     )
-    assert main(["train", "tiny", part, "--out", str(tmp_path / "w"), "--threads", "1"]) == 0
+    place = tmp_path / "w" / part if part != "parser" else tmp_path / "work" / "parser" / "model"
+    folders = ["--out", str(tmp_path / "w"), "--work", str(tmp_path / "work")]
+    assert main(["train", "tiny", part, *folders, "--threads", "1"]) == 0
     (words,) = seen
     assert not any("{" in word for word in words)
-    assert words[words.index("--out") + 1] == str(tmp_path / "w" / part)
+    assert words[words.index("--out") + 1] == str(place)
     module = importlib.import_module(script.partition(":")[0])
     if hasattr(module, "_options"):
         options = module._options(words)
-        assert options.out == tmp_path / "w" / part
+        assert options.out == place
         vq = getattr(options, "vq", None) or tmp_path / "w" / "llamagen" / "vq"
         assert Path(vq) == tmp_path / "w" / "llamagen" / "vq"

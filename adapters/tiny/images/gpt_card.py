@@ -40,9 +40,11 @@ prompts are written anew whenever a picture comes round. Held-out pictures have 
 ## Recipe
 
 The text encoder is first trained as a parser whose answers are read linearly off the mean of its
-outputs, since LlamaGen's image tokens read their text as such a sum; then it is frozen. The tables
-and the first six layers of the transformer start from those of the class-to-image model as it is
-after its first stage. The text of one picture in ten is dropped, for classifier-free guidance.
+outputs, since LlamaGen's image tokens read their text as such a sum; then it learns along with the
+transformer. The weights here came about in three runs: tables and the first six layers of the
+transformer started from those of the class-to-image model after its first stage; 1,500 steps of
+`learn` followed on the frozen parser; then the stages below, with the encoder learning. The text of
+one picture in ten is dropped, for classifier-free guidance.
 """
 
 _CLASS = """\
@@ -73,7 +75,8 @@ _TRAINING = """
 {recipe}
 
 `learn` weights codes of the flat background by a quarter and has linear heads that ask the streams
-half-way which row and column they are in, and what lies there; the heads are thrown away. `settle`
+half-way which row and column they are in, and what lies there, and ask the position of the first
+code for the whole scene; the heads are thrown away. `settle`
 is the plain loss of all codes, so that the model ends with the law of the pictures. Muon for the
 hidden matrices, AdamW for the rest, bfloat16 autocast, {rows} pictures a step. One command repeats
 it, and continues after a kill:

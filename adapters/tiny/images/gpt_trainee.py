@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast, T5EncoderModel
 from adapters.llamagen.conditioning import left_padded
 from adapters.llamagen.gpt import GPT
 from adapters.tiny.world.scene import GRID, Scene
+from adapters.tiny.world.vocabulary import BACKGROUNDS
 
 from .codes import code_scene
 from .fast_pass import training_pass
@@ -42,25 +43,38 @@ class CodeBatch:
         inputs: What the transformer is conditioned on.
         drop: ``(rows,)`` bool, rows without condition.
         looks: ``(rows, cells, 4)`` looks of the thing in the place that a code lies in.
+        scene: ``(rows, 9, 4)`` looks of the thing in each place.
+        tones: ``(rows,)`` background.
     """
 
     codes: Tensor
     inputs: dict[str, Any]
     drop: Tensor
     looks: Tensor
+    scene: Tensor
+    tones: Tensor
 
 
 class Texts:
-    """The frozen text encoder with its tokenizer, for many prompts at a time."""
+    """The text encoder with its tokenizer, for many prompts at a time.
 
-    def __init__(self, encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.encoder, self.tokenizer = encoder.eval().requires_grad_(False), tokenizer
+    Args:
+        encoder: Has no dropout.
+        tokenizer: Its tokenizer.
+        learns: Whether gradients flow into it.
+    """
 
-    @torch.no_grad()
+    def __init__(
+        self, encoder: T5EncoderModel, tokenizer: PreTrainedTokenizerFast, learns: bool = False
+    ) -> None:
+        self.encoder, self.tokenizer = encoder.eval().requires_grad_(learns), tokenizer
+        self.learns = learns
+
     def __call__(self, prompts: Sequence[str]) -> dict[str, Tensor]:
         """``caption`` and ``caption_mask``, left-padded."""
         ids, mask = tokenize(self.tokenizer, prompts)
-        caption, caption_mask = left_padded(encode(self.encoder, ids, mask), mask)
+        with torch.set_grad_enabled(self.learns and torch.is_grad_enabled()):
+            caption, caption_mask = left_padded(encode(self.encoder, ids, mask), mask)
         return {"caption": caption, "caption_mask": caption_mask}
 
 
@@ -91,6 +105,8 @@ class CodeData:
             inputs=self._inputs(scenes, turns),
             drop=torch.rand(rows, generator=generator) < dropped,
             looks=looks[:, _cells_of_codes(isqrt(codes.shape[1]))],
+            scene=looks,
+            tones=torch.tensor([BACKGROUNDS.index(scene.background) for scene in scenes]),
         )
 
     def _inputs(self, scenes: list[Scene], turns: range) -> dict[str, Any]:
@@ -108,17 +124,26 @@ class Trainee(nn.Module):
 
     LlamaGen knows a code's place by rotations alone and reads its condition as one sum: where am I
     and what belongs here are the two things it has to find out before it can draw. Asking for them
-    half-way makes it find them out early. The heads are thrown away.
+    half-way makes it find them out early; asking the last position of the condition for the whole
+    scene makes it read. The heads are thrown away.
+
+    Args:
+        gpt: The transformer.
+        encoder: The text encoder, where it learns along.
     """
 
-    def __init__(self, gpt: GPT) -> None:
+    def __init__(self, gpt: GPT, encoder: T5EncoderModel | None = None) -> None:
         super().__init__()
-        self.gpt = gpt
+        self.gpt, self.text_encoder = gpt, encoder
         width = gpt.config.dim
         self.place_heads = nn.Linear(width, 2 * gpt.config.grid)
         self.looks_heads = nn.ModuleDict(
             {look: nn.Linear(width, len(names) + 1) for look, names in LOOKS.items()}
         )
+        self.plan_heads = nn.ModuleDict(
+            {look: nn.Linear(width, GRID**2 * (len(names) + 1)) for look, names in LOOKS.items()}
+        )
+        self.tone_heads = nn.Linear(width, len(BACKGROUNDS))
 
     def forward(self, batch: CodeBatch, *, probe: bool) -> Tensor:
         """Loss of a batch: with `probe` the lessons above and background codes weighted less."""
@@ -131,6 +156,7 @@ class Trainee(nn.Module):
         lessons = self._place_loss(out.streams[_PLACE_LAYER])
         middle = min(_LOOKS_LAYER, len(out.streams) // 2)
         lessons = lessons + self._looks_loss(out.streams[middle], batch)
+        lessons = lessons + self._plan_loss(out.streams[middle][:, 0], batch)
         return (loss * weights).sum() / weights.sum() + PROBE_WEIGHT * lessons
 
     def _place_loss(self, stream: Tensor) -> Tensor:
@@ -144,9 +170,18 @@ class Trainee(nn.Module):
         asked = _normed(stream[~batch.drop])
         total = torch.zeros(())
         for index, (look, names) in enumerate(LOOKS.items()):
-            labels = batch.looks[~batch.drop][..., index]
-            labels = torch.where(labels == NOTHING, len(names), labels)
+            labels = _names(batch.looks[~batch.drop][..., index], len(names))
             answers = self.looks_heads[look](asked).float()
+            total = total + F.cross_entropy(answers.flatten(0, 1), labels.flatten())
+        return total
+
+    def _plan_loss(self, stream: Tensor, batch: CodeBatch) -> Tensor:
+        """The whole scene, asked of the position that draws the first code ``(rows, dim)``."""
+        asked = _normed(stream[~batch.drop])
+        total = F.cross_entropy(self.tone_heads(asked).float(), batch.tones[~batch.drop])
+        for index, (look, names) in enumerate(LOOKS.items()):
+            labels = _names(batch.scene[~batch.drop][..., index], len(names))
+            answers = self.plan_heads[look](asked).float().unflatten(-1, (GRID**2, -1))
             total = total + F.cross_entropy(answers.flatten(0, 1), labels.flatten())
         return total
 
@@ -167,6 +202,11 @@ def held_out_loss(gpt: GPT, data: CodeData, rows: int) -> dict[str, float]:
         "loss": round(torch.cat(total).mean().item(), 4),
         "loss_things": round(torch.cat(things).mean().item(), 4),
     }
+
+
+def _names(labels: Tensor, count: int) -> Tensor:
+    """Labels of a look's names; one more stands for nothing at all."""
+    return torch.where(labels == NOTHING, count, labels)
 
 
 def _normed(stream: Tensor) -> Tensor:

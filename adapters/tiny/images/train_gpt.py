@@ -2,7 +2,8 @@ r"""Train the embedded LlamaGen models on the codes of pictures.
 
 Usage: python -m adapters.tiny.images.train_gpt class --out adapters/tiny/weights/llamagen-c2i
        python -m adapters.tiny.images.train_gpt text --out adapters/tiny/weights/llamagen \
-           --start adapters/tiny/weights/llamagen-c2i/gpt
+           --start adapters/tiny/weights/llamagen-c2i/gpt --text-encoder PARSER
+PARSER is what train_text_encoder made; it learns along and is saved with the model.
 A killed run continues where its last checkpoint left off when started again.
 """
 
@@ -36,8 +37,8 @@ TEXT, CLASS = "text", "class"
 # law the model ends with is the one of the pictures.
 STAGES = {
     TEXT: (
-        Stage("text-learn", steps=700, rate=7e-3, warmup=40, decay=0.0, save_every=100),
-        Stage("text-settle", steps=350, rate=5e-3, warmup=10, decay=0.9, save_every=100),
+        Stage("text-learn", steps=2400, rate=7e-3, warmup=40, decay=0.0, save_every=100),
+        Stage("text-settle", steps=300, rate=5e-3, warmup=10, decay=0.9, save_every=100),
     ),
     CLASS: (
         Stage("class-learn", steps=500, rate=2e-3, warmup=20, decay=0.0, save_every=60),
@@ -99,10 +100,17 @@ def train_stage(
     train(stage, trainee, step_loss, options.work)
 
 
-def load_texts(folder: Path) -> Texts:
-    """Load the frozen text encoder, as it will be used: with the weights on disk."""
+def load_texts(folder: Path, learns: bool = False) -> Texts:
+    """Load the text encoder; ``learns`` trains it along with the transformer."""
     encoder = T5EncoderModel.from_pretrained(folder, dtype=torch.float32)
-    return Texts(encoder, AutoTokenizer.from_pretrained(folder))
+    return Texts(encoder, AutoTokenizer.from_pretrained(folder), learns)
+
+
+def save_texts(texts: Texts, folder: Path) -> None:
+    """Write encoder and tokenizer, in bfloat16; the encoder at hand keeps its number format."""
+    state = {name: weight.to(torch.bfloat16) for name, weight in texts.encoder.state_dict().items()}
+    texts.encoder.save_pretrained(folder, state_dict=state)
+    texts.tokenizer.save_pretrained(folder)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -112,18 +120,20 @@ def main(arguments: list[str] | None = None) -> None:
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(options.threads)
     kind, vq = options.kind, options.vq
-    texts = load_texts(options.text_encoder) if kind == TEXT else None
+    texts = load_texts(options.text_encoder, learns=True) if kind == TEXT else None
     held_out = stored_codes(vq, options.codes, HELD_OUT_PICTURES, held_out=True)
     codes = stored_codes(vq, options.codes, options.pictures)
     data, unseen = CodeData(codes, texts), CodeData(held_out, texts, held_out=True)
     torch.manual_seed(_SEEDS[kind])
-    trainee = Trainee(build_gpt(kind, options.start))
+    trainee = Trainee(build_gpt(kind, options.start), texts.encoder if texts else None)
     lengths = options.steps or [stage.steps for stage in STAGES[kind]]
     stages = [replace(s, steps=n) for s, n in zip(STAGES[kind], lengths, strict=True)]
     scores = {}
     for stage, probe in zip(stages, (True, False), strict=True):
         train_stage(stage, trainee, data, options, probe=probe)
         save_model(kind, trainee.gpt, vq, options.out)
+        if texts is not None:
+            save_texts(texts, options.out / "text_encoder")
         scores = held_out_loss(trainee.gpt, unseen, options.rows)
         log.info("after %s, held out: %s", stage.name, scores)
     (options.work / f"{kind}-loss.json").write_text(json.dumps(scores))
@@ -140,7 +150,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/gpt"), help="checkpoints")
     parser.add_argument("--codes", type=Path, default=Path("runs/codes"), help="stored codes")
     parser.add_argument("--vq", type=Path, default=EMBEDDED / "vq", help="image tokenizer")
-    parser.add_argument("--text-encoder", type=Path, default=EMBEDDED / "text_encoder")
+    parser.add_argument(
+        "--text-encoder", type=Path, default=Path("runs/parser"), help="the encoder as a parser"
+    )
     parser.add_argument("--start", type=Path, help="folder of a transformer to start from")
     parser.add_argument("--pictures", type=int, default=PICTURES)
     parser.add_argument("--rows", type=int, default=ROWS, help="pictures per step")
