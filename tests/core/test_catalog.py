@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 import mmspec
+from image_ar.discrete.grid import Grid
 from mmspec import catalog
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +29,7 @@ def _python(code: str) -> str:
 
 @pytest.mark.parametrize("row", catalog.METHODS, ids=lambda row: row.name)
 def test_rows_point_to_what_exists(row: catalog.Method) -> None:
-    target = SimpleNamespace(codebook=torch.eye(16), codebook_normalized=True)
+    target = SimpleNamespace(codebook=torch.eye(16), codebook_normalized=True, grid=Grid(4, 4))
     rule = row.make_rule(catalog.BuildContext(target))  # type: ignore[arg-type]
     assert str(rule.certificate) == row.certificate or row.rule_options
     assert rule.certificate.lossless == row.lossless
