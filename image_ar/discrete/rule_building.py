@@ -17,7 +17,8 @@ from mmspec.messages import Draft, Evidence, Verdict
 from mmspec.noise import Noise
 from mmspec.rules.certificate import Certificate
 
-DEFAULT_K = 1000  # neighbours the papers look at
+# Neighbours that LANTERN looks at, as a share of the codebook: 1,000 of LlamaGen's 16,384.
+_SHARE = 1000 / 16384
 
 
 class Relaxed:
@@ -89,7 +90,7 @@ def _neighbours(context: BuildContext, options: dict[str, Any]) -> tuple[Neighbo
     """The table of the target's codebook, and how many neighbours to look at."""
     target: Any = context.target
     codebook: Tensor = target.codebook
-    k = options.pop("k", min(DEFAULT_K, codebook.shape[0] - 1))
+    k = options.pop("k", round(_SHARE * codebook.shape[0]))
     normalize = options.pop("normalize", target.codebook_normalized)
     return Neighbours.build(codebook, max(k, 1), normalize, _ids(target)), k
 
