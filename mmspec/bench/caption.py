@@ -19,7 +19,7 @@ from mmspec.pipelines import default_prompt, pipeline
 from mmspec.sampling import Sampling
 
 BASELINE = "plain loop"
-LONG_CLIP = 8  # frames from which "auto" expects visual tokens to dominate
+LONG_CLIP = 12  # frames from which "auto" expects visual tokens to dominate
 
 
 @dataclass(frozen=True)
