@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,10 @@ class ImagePipeline:
             raise ValueError(
                 f"score needs a model of the small world ({known}), whose judge reads its "
                 f"pictures; nobody judges those of '{self.model}'"
+            )
+        if options.score and find_spec("timm") is None:
+            raise ValueError(
+                "score needs timm, which the judge is built of: pip install 'mmspec[generation]'"
             )
         # Classes cost nothing to prepare; of prompts, which a text encoder reads, the first one
         # shows whether the model takes any.
