@@ -1,49 +1,30 @@
-"""Drafters on disk: ``config.json`` beside ``model.safetensors``."""
+"""Drafters on disk."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 
 from image_ar.discrete.eagle.network import ImageEagle, ImageEagleConfig
+from image_ar.discrete.storage import load_network, save_network
 
 KIND = "image-eagle"
 
 
 def save(network: ImageEagle, folder: Path, dtype: torch.dtype = torch.bfloat16) -> None:
     """Write a drafter; ``folder`` is made where it does not exist."""
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = {key: value.to(dtype).contiguous() for key, value in network.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    config = {"model_type": KIND, **network.config.to_dict()}
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    save_network(network, network.config.to_dict(), KIND, folder, dtype)
 
 
 def load(
-    folder: str | Path, device: object = "cpu", dtype: torch.dtype | None = None
+    folder: str | Path, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
 ) -> ImageEagle:
     """Read a drafter, strictly.
 
     Raises:
         ValueError: The folder holds none, or its weights do not fit its config.
     """
-    place = Path(folder)
-    try:
-        config = json.loads((place / "config.json").read_text(encoding="utf-8"))
-        weights = load_file(place / "model.safetensors")
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{folder} holds no drafter that can be read ({error}); it needs config.json and "
-            "model.safetensors, as `mmspec train image-eagle` writes them"
-        ) from None
-    if config.pop("model_type", None) != KIND:
-        raise ValueError(f"{folder} holds no image-eagle drafter; its config names another model")
-    try:
-        network = ImageEagle(ImageEagleConfig(**config))
-        network.load_state_dict(weights)
-    except (TypeError, RuntimeError) as error:
-        raise ValueError(f"the drafter in {folder} does not fit its config: {error}") from None
-    return network.to(device=device, dtype=dtype).requires_grad_(False).eval()  # type: ignore[call-overload]
+    return load_network(
+        folder, KIND, "drafter", lambda c: ImageEagle(ImageEagleConfig(**c)), device, dtype
+    )
