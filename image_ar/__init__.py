@@ -1,1 +1,1 @@
-"""Drafters and rules for autoregressive image generation; empty until its first method lands."""
+"""Drafters and rules for autoregressive image generation: `discrete` for models over codes."""
