@@ -88,7 +88,7 @@ class Drawn:
 def prompts_of(bench: ImageBench) -> list[str]:
     """Prompts of unseen scenes of the embedded world."""
     scene = catalog.resolve("adapters.tiny.images.codes:code_scene")
-    write = catalog.resolve("adapters.tiny.images.text_labels:readable_prompt")
+    write = catalog.resolve("adapters.tiny.world.prompts:write_prompt")
     return [
         write(scene(index, held_out=True), random.Random(bench.seed + index))
         for index in range(bench.images)

@@ -25,6 +25,7 @@ from adapters.llamagen.loading import load_target
 from adapters.tiny.world.fidelity import fidelity
 from adapters.tiny.world.parse import Score
 from adapters.tiny.world.prompt_parser import parse_prompt
+from adapters.tiny.world.prompts import write_prompt
 from adapters.tiny.world.scene import Scene
 from adapters.tiny.world.wishes import Wish
 from mmspec.engine import Engine
@@ -34,7 +35,6 @@ from mmspec.token_target import Request
 from .codes import code_scene, picture_codes
 from .gpt_shape import CLASS_NAMES, class_of
 from .judge import Judge, Seen, load_judge, see
-from .text_labels import readable_prompt
 
 SCALES = (1.0, 1.5, 2.0, 3.0)
 _PICTURES, _ROWS = 128, 32
@@ -43,7 +43,7 @@ _PICTURES, _ROWS = 128, 32
 def held_out_prompts(count: int) -> tuple[list[Scene], list[str]]:
     """Scenes of the held-out set and a prompt for each."""
     scenes = [code_scene(index, held_out=True) for index in range(count)]
-    return scenes, [readable_prompt(scene, random.Random(i)) for i, scene in enumerate(scenes)]
+    return scenes, [write_prompt(scene, random.Random(i)) for i, scene in enumerate(scenes)]
 
 
 def draw(

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from adapters.llamagen.conditioning import left_padded
 from adapters.llamagen.gpt import GPT
+from adapters.tiny.world.prompts import write_prompt
 from adapters.tiny.world.scene import GRID, Scene
 from adapters.tiny.world.vocabulary import BACKGROUNDS
 
@@ -24,7 +25,7 @@ from .fast_pass import training_pass
 from .gpt_shape import class_of
 from .pictures import CELL, SIDE
 from .text_encoder import encode, tokenize
-from .text_labels import LOOKS, NOTHING, readable_prompt, scene_looks
+from .text_labels import LOOKS, NOTHING, scene_looks
 
 DROPPED = 0.1
 # Two codes of three lie on flat background and are soon known.
@@ -113,7 +114,7 @@ class CodeData:
         if self.texts is None:
             return {"labels": torch.tensor([class_of(scene) for scene in scenes])}
         prompts = [
-            readable_prompt(scene, random.Random(turn))
+            write_prompt(scene, random.Random(turn))
             for scene, turn in zip(scenes, turns, strict=True)
         ]
         return dict(self.texts(prompts))

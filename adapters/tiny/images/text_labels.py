@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
-from adapters.tiny.world.prompt_parser import parse_prompt
 from adapters.tiny.world.prompt_words import MAX_WISHED
-from adapters.tiny.world.prompts import write_prompt
 from adapters.tiny.world.scene import GRID, Scene
 from adapters.tiny.world.vocabulary import BACKGROUNDS, COLOURS, SHAPES, SIZES, TEXTURES
 from adapters.tiny.world.wishes import Wish
@@ -49,17 +46,6 @@ class TextLabels:
     background: Tensor
     filled: Tensor
     looks: Tensor
-
-
-def readable_prompt(scene: Scene, rng: random.Random) -> str:
-    """Write a prompt that can be read back; one in two thousand is ambiguous and drawn again."""
-    while True:
-        text = write_prompt(scene, rng)
-        try:
-            parse_prompt(text)
-        except ValueError:
-            continue
-        return text
 
 
 def text_labels(wishes: Sequence[Wish], scenes: Sequence[Scene]) -> TextLabels:

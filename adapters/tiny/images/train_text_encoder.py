@@ -25,7 +25,7 @@ from adapters.tiny.export import export
 from adapters.tiny.run import Stage, train
 from adapters.tiny.world.prompt_parser import parse_prompt
 from adapters.tiny.world.prompt_words import MAX_WISHED
-from adapters.tiny.world.prompts import prompt_scene
+from adapters.tiny.world.prompts import prompt_scene, write_prompt
 from adapters.tiny.world.scene import HELD_OUT, Scene
 from adapters.tiny.world.vocabulary import BACKGROUNDS
 
@@ -38,7 +38,7 @@ from .text_encoder import (
     mean_features,
     tokenize,
 )
-from .text_labels import CELLS, LOOKS, NOTHING, SIDES, TextLabels, readable_prompt, text_labels
+from .text_labels import CELLS, LOOKS, NOTHING, SIDES, TextLabels, text_labels
 
 log = logging.getLogger(__name__)
 
@@ -108,8 +108,7 @@ def prompt_batch(first: int, rows: int, *, held_out: bool = False) -> tuple[list
     seeds = range(first, first + rows)
     scenes = [text_scene(seed, held_out=held_out) for seed in seeds]
     prompts = [
-        readable_prompt(scene, random.Random(seed))
-        for scene, seed in zip(scenes, seeds, strict=True)
+        write_prompt(scene, random.Random(seed)) for scene, seed in zip(scenes, seeds, strict=True)
     ]
     return prompts, text_labels([parse_prompt(prompt) for prompt in prompts], scenes)
 

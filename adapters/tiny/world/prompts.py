@@ -93,12 +93,18 @@ def _draft(scene: Scene, rng: random.Random) -> str:
     place_share = _PLACE_SHARES[layout] if len(things) > 1 else _PLACE_ALONE
     terse, bare = rng.random() < _TERSE, rng.random() < _NO_ARTICLES
     shared = _said(rng) if rng.random() < 0.5 else None
-    phrases = []
+    phrases, places = [], []
     for group in groups:
         said = (False, False, False) if terse else shared or _said(rng)
         phrase = _phrase(group, said, bare, rng)
-        phrases.append(phrase + (_place(group, rng) if rng.random() < place_share else ""))
+        places.append(_place(group, rng) if rng.random() < place_share else "")
+        phrases.append(phrase + places[-1])
     joints = _joints(groups, layout == "relations", rng)
+    # "in the middle left of" would name another place.
+    joints = [
+        f" to the{joint}" if place and joint in (" left of ", " right of ") else joint
+        for place, joint in zip(places, joints, strict=False)
+    ]
     text = "".join(part for pair in zip(phrases, [*joints, ""], strict=True) for part in pair)
     return text + _background(scene, rng)
 

@@ -107,6 +107,15 @@ def test_case_stops_synonyms_and_order_of_looks_do_not_matter(loose: str, plain:
     assert parse_prompt(loose) == parse_prompt(plain)
 
 
+@pytest.mark.parametrize("seed", [4517, 6174, 8663, 9173, 9531, 9586])
+def test_a_place_before_a_relation_is_not_read_as_another_place(seed: int) -> None:
+    """ "in the middle" before "left of" once came out as "in the middle left of"."""
+    rng = random.Random(seed)
+    text = write_prompt(prompt_scene(rng), rng)
+    assert parse_prompt(text).relations
+    assert "to the" in text
+
+
 def test_what_is_written_is_true_and_is_read_back(written: list[tuple[Scene, str, Wish]]) -> None:
     for scene, text, wish in written:
         assert fulfils(wish, scene), text
