@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from adapters.llamagen.config import CLASSES, SIZES, TEXT, GPTConfig
 from adapters.llamagen.gpt import GPT
+from adapters.llamagen.weight_files import differences, read_file
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 ARCHITECTURE = "LlamaGenGPT"
@@ -104,14 +105,7 @@ def build_gpt(weights: Mapping[str, Tensor], config: GPTConfig, source: str = "w
     with torch.device("meta"):
         model = GPT(config)
     expected = model.state_dict()
-    problems = [f"missing {name}" for name in expected if name not in weights]
-    problems += [f"unexpected {name}" for name in weights if name not in expected]
-    problems += [
-        f"{name} is {tuple(weights[name].shape)}, not {tuple(value.shape)}"
-        for name, value in expected.items()
-        if name in weights and weights[name].shape != value.shape
-    ]
-    if problems:
+    if problems := differences(expected, weights, "unexpected"):
         raise ValueError(f"{source} does not fit this model: {'; '.join(problems)}")
     model.load_state_dict(dict(weights), assign=True)
     return model.requires_grad_(False).eval()
@@ -130,7 +124,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise ValueError(f"{path} holds no .safetensors file; give the file of the weights")
     found: dict[str, Any] = {}
     for file in files:
-        found.update(_read(file))
+        found.update(read_file(file, _CONTAINERS))
     weights = {name: value for name, value in found.items() if not _BUFFERS.search(name)}
     strange = sorted(name for name, value in weights.items() if not isinstance(value, Tensor))
     if strange or not weights:
@@ -248,25 +242,6 @@ def _official(weights: dict[str, Tensor]) -> dict[str, Tensor]:
             fused = torch.cat([renamed.pop(part) for part in parts])
             renamed[name.replace("self_attn.q_proj", "attention.wqkv")] = fused
     return renamed
-
-
-def _read(file: Path) -> dict[str, Any]:
-    """What a file holds, containers opened."""
-    try:
-        if file.suffix == ".safetensors":
-            return load_file(file)
-        found: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes from elsewhere fail in every way there is
-        raise ValueError(
-            f"{file} cannot be read safely; convert it to safetensors where you trust it: {error}"
-        ) from error
-    for key in _CONTAINERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-            break
-    if not isinstance(found, Mapping):
-        raise ValueError(f"{file} holds no named tensors, but {type(found).__name__}")
-    return {str(name): value for name, value in found.items()}
 
 
 def _config_beside(path: Path) -> dict[str, Any]:

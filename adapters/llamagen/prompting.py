@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from adapters.image_tokens.prompting import only_prompts
 from adapters.llamagen.conditioning import left_padded
 
 
@@ -103,12 +104,9 @@ class TextConditioner:
         Raises:
             ValueError: Classes, an empty prompt, or one longer than the model reads.
         """
-        if prompts is None:
-            raise ValueError("this model draws prompts and knows no classes; give prompts")
-        texts = [clean_caption(text) if self.clean else text.strip() for text in prompts]
-        for place, text in enumerate(texts):
-            if not text:
-                raise ValueError(f"prompt {place} is empty; say what to draw")
+        if prompts is not None and self.clean:
+            prompts = [clean_caption(text) for text in prompts]
+        texts = only_prompts(prompts, "this model")
         tokens = self.tokenizer(texts, add_special_tokens=True)["input_ids"]
         for place, row in enumerate(tokens):
             if len(row) > self.length:

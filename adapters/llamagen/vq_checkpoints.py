@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
+
+from adapters.llamagen.weight_files import differences, read_file
 
 from .vq import VQConfig, VQModel
 
@@ -121,22 +123,8 @@ def read_vq_weights(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: The file is missing, broken, or holds no named tensors.
     """
-    try:
-        if path.suffix == ".safetensors":
-            found: Any = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # untrusted bytes fail in every way there is
-        raise ValueError(
-            f"{path} cannot be read safely; convert it to safetensors where you trust it: {error}"
-        ) from error
-    for key in _CONTAINERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-            break
-    if not isinstance(found, Mapping):
-        raise ValueError(f"{path} holds no named tensors")
-    weights = {str(key): value for key, value in found.items() if not str(key).startswith(_IGNORED)}
+    found = read_file(path, _CONTAINERS)
+    weights = {key: value for key, value in found.items() if not key.startswith(_IGNORED)}
     if strange := sorted(key for key, value in weights.items() if not isinstance(value, Tensor)):
         raise ValueError(f"{path} holds something other than named tensors: {strange}")
     return _translate(weights)
@@ -161,12 +149,5 @@ def _translate(weights: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _check(known: Mapping[str, Tensor], weights: Mapping[str, Tensor], source: str) -> None:
     """Compare names and shapes; raise one error that names all differences."""
-    problems = [f"missing {name}" for name in known if name not in weights]
-    problems += [f"unknown {name}" for name in weights if name not in known]
-    problems += [
-        f"{name} is {tuple(weights[name].shape)}, not {tuple(value.shape)}"
-        for name, value in known.items()
-        if name in weights and weights[name].shape != value.shape
-    ]
-    if problems:
+    if problems := differences(known, weights, "unknown"):
         raise ValueError(f"{source} does not fit this tokenizer: {'; '.join(problems)}")

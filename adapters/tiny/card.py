@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
+from adapters.tiny.curves import plot_curves, read_curves
 
 _CAPTIONER = """\
 # Tiny captioner
@@ -95,7 +95,7 @@ _ABOUT = {
 
 def write_card(out: Path, work: Path, stages: Sequence[str]) -> None:
     """Write the captioner's card and loss curve; scores come from `scores.json` if it is there."""
-    curves = _curves(work, stages)
+    curves = read_curves(work, stages)
     size = (out / "model.safetensors").stat().st_size
     scores = out / "scores.json"
     text = _CAPTIONER.format(
@@ -105,24 +105,17 @@ def write_card(out: Path, work: Path, stages: Sequence[str]) -> None:
         scores=_table(json.loads(scores.read_text())) if scores.exists() else "Not measured yet.",
     )
     (out / "README.md").write_text(text)
-    _plot(curves, out / "loss.png")
+    plot_curves(curves, out / "loss.png")
 
 
 def write_blind_card(out: Path, work: Path, parameters: int) -> None:
     """Write the card and loss curve of the text-only draft model."""
-    curves = _curves(work, ["blind"])
+    curves = read_curves(work, ["blind"])
     text = _BLIND.format(
         thousands=parameters / 1e3, kilobytes=2 * parameters / 1e3, recipe=_recipe(curves)
     )
     (out / "README.md").write_text(text)
-    _plot(curves, out / "loss.png")
-
-
-def _curves(work: Path, stages: Sequence[str]) -> dict[str, list[dict[str, float]]]:
-    return {
-        stage: [json.loads(line) for line in (work / f"{stage}.jsonl").read_text().splitlines()]
-        for stage in stages
-    }
+    plot_curves(curves, out / "loss.png")
 
 
 def _recipe(curves: dict[str, list[dict[str, float]]]) -> str:
@@ -146,13 +139,3 @@ def _table(scores: dict[str, dict[str, float]]) -> str:
         lines.append(f"| {row.replace('_', ' ')} | " + " | ".join(cells) + " |")
     counts = ", ".join(f"{count} {name}" for name, count in scores.get("counts", {}).items())
     return "\n".join([*lines, "", f"Measured on {counts}."])
-
-
-def _plot(curves: dict[str, list[dict[str, float]]], target: Path) -> None:
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    axes = figure.subplots(1, len(curves), squeeze=False)[0]
-    for axis, (stage, rows) in zip(axes, curves.items(), strict=True):
-        axis.plot([row["step"] for row in rows], [row["loss"] for row in rows], linewidth=0.8)
-        axis.set(title=stage, xlabel="step", yscale="log")
-    axes[0].set_ylabel("loss (nats)")
-    figure.savefig(target, dpi=90)

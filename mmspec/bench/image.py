@@ -17,6 +17,7 @@ from mmspec.bench.contenders import Contender, EngineContender
 from mmspec.bench.race import Race, Standing
 from mmspec.engine import Engine
 from mmspec.pipelines import pipeline
+from mmspec.pipelines.image_run import to_image
 from mmspec.sampling import Sampling
 from mmspec.token_target import Request
 
@@ -183,8 +184,7 @@ def _sampling(bench: ImageBench, target: Any) -> Sampling:
 def _pictures(target: Any, ids: Sequence[Sequence[int]]) -> list[Image.Image]:
     cells = target.grid.cell_positions()
     pixels = target.to_pixels([[row[cell] for cell in cells] for row in ids])
-    arrays = (pixels.permute(0, 2, 3, 1) * 255).round().byte().cpu().numpy()
-    return [Image.fromarray(array) for array in arrays]
+    return [to_image(one.cpu()) for one in pixels]
 
 
 def _drawn(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
+from adapters.tiny.curves import plot_curves, read_curves, stage_table
 
 _TEXT = """\
 # Tiny text-to-image model
@@ -118,16 +118,13 @@ def write_gpt_card(
         pictures: Pictures trained on.
         rows: Pictures a step.
     """
-    curves = {
-        stage: [json.loads(line) for line in (work / f"{stage}.jsonl").read_text().splitlines()]
-        for stage in stages
-    }
+    curves = read_curves(work, stages)
     size = (out / "gpt" / "model.safetensors").stat().st_size
     scores = out / "scores.json"
     head = {"text": _TEXT, "class": _CLASS}[kind]
     text = head.format(millions=size / 2e6, megabytes=size / 1e6, pictures=pictures)
     text += _TRAINING.format(
-        recipe=_recipe(curves),
+        recipe=stage_table(curves, "2 CPU cores"),
         rows=rows,
         kind=kind,
         folder=_FOLDERS[kind],
@@ -137,15 +134,7 @@ def write_gpt_card(
         **json.loads((work / f"{kind}-loss.json").read_text()),
     )
     (out / "README.md").write_text(text)
-    _plot(curves, out / "loss.png")
-
-
-def _recipe(curves: dict[str, list[dict[str, float]]]) -> str:
-    lines = ["| stage | steps | minutes on 2 CPU cores | last loss |", "| --- | --- | --- | --- |"]
-    for stage, rows in curves.items():
-        loss = sum(row["loss"] for row in rows[-20:]) / len(rows[-20:])
-        lines.append(f"| {stage} | {len(rows)} | {rows[-1]['seconds'] / 60:.0f} | {loss:.3f} |")
-    return "\n".join(lines)
+    plot_curves(curves, out / "loss.png")
 
 
 def _table(scores: dict[str, dict[str, float]]) -> str:
@@ -158,13 +147,3 @@ def _table(scores: dict[str, dict[str, float]]) -> str:
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     count = int(scores["counts"]["pictures"])
     return "\n".join([*lines, "", f"{count} held-out prompts or classes, temperature 1."])
-
-
-def _plot(curves: dict[str, list[dict[str, float]]], target: Path) -> None:
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    axes = figure.subplots(1, len(curves), squeeze=False)[0]
-    for axis, (stage, rows) in zip(axes, curves.items(), strict=True):
-        axis.plot([row["step"] for row in rows], [row["loss"] for row in rows], linewidth=0.8)
-        axis.set(title=stage, xlabel="step", yscale="log")
-    axes[0].set_ylabel("loss (nats)")
-    figure.savefig(target, dpi=90)

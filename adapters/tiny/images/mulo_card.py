@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from matplotlib.figure import Figure
+from adapters.tiny.curves import plot_curves, read_curves, stage_table
 
 _LOW = """\
 # Tiny text-to-image model, low resolution
@@ -110,11 +110,11 @@ def write_low_card(
         rows: Pictures a step.
     """
     size = (out / "gpt" / "model.safetensors").stat().st_size
-    curves = _curves(work, stages)
+    curves = read_curves(work, stages)
     text = _LOW.format(
         millions=size / 2e6,
         megabytes=size / 1e6,
-        stages=_table(curves),
+        stages=stage_table(curves, "a CPU"),
         pictures=pictures,
         rows=rows,
         **scores,
@@ -134,11 +134,11 @@ def write_upsampler_card(
         parameters: How many there are.
         rows: Pairs a step.
     """
-    curves = _curves(work, ["upsampler"])
+    curves = read_curves(work, ["upsampler"])
     text = _UPSAMPLER.format(
         thousands=parameters / 1e3,
         kilobytes=parameters * 2 / 1e3,
-        stages=_table(curves),
+        stages=stage_table(curves, "a CPU"),
         rows=rows,
         **scores,
     )
@@ -146,27 +146,6 @@ def write_upsampler_card(
     _write(out, text, curves)
 
 
-def _curves(work: Path, stages: Sequence[str]) -> dict[str, list[dict[str, float]]]:
-    return {
-        stage: [json.loads(line) for line in (work / f"{stage}.jsonl").read_text().splitlines()]
-        for stage in stages
-    }
-
-
-def _table(curves: Mapping[str, list[dict[str, float]]]) -> str:
-    lines = ["| stage | steps | minutes on a CPU | last loss |", "| --- | --- | --- | --- |"]
-    for stage, rows in curves.items():
-        loss = sum(row["loss"] for row in rows[-20:]) / len(rows[-20:])
-        lines.append(f"| {stage} | {len(rows)} | {rows[-1]['seconds'] / 60:.0f} | {loss:.3f} |")
-    return "\n".join(lines)
-
-
 def _write(out: Path, text: str, curves: Mapping[str, list[dict[str, float]]]) -> None:
     (out / "README.md").write_text(text)
-    figure = Figure(figsize=(7, 3.2), layout="constrained")
-    axes = figure.subplots(1, len(curves), squeeze=False)[0]
-    for axis, (stage, rows) in zip(axes, curves.items(), strict=True):
-        axis.plot([row["step"] for row in rows], [row["loss"] for row in rows], linewidth=0.8)
-        axis.set(title=stage, xlabel="step", yscale="log")
-    axes[0].set_ylabel("loss (nats)")
-    figure.savefig(out / "loss.png", dpi=90)
+    plot_curves(curves, out / "loss.png")
