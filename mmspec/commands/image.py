@@ -31,6 +31,7 @@ _OPTIONS = (
     "seed",
     "batch_size",
     "score",
+    "num_images_per_prompt",
 )
 
 
@@ -142,22 +143,21 @@ def run(args: argparse.Namespace) -> int:
 
     if args.list_classes:
         return list_classes(pipe, args.model, console)
-    chosen = {name: getattr(args, name) for name in (*_OPTIONS, "num_images_per_prompt")}
-    try:
-        pipe.check(prompts, args.class_id, ImageOptions.of(chosen))
-    except ValueError as error:
-        raise UsageError(str(error)) from None
     writer = Writer(args.out, console)
-    interrupted = False
     try:
-        result: ImageResult = pipe(
+        begun = pipe.begin(
             prompts,
             class_id=args.class_id,
             compare=args.compare,
             on_batch=writer.save,
             progress=not args.quiet and sys.stderr.isatty(),
-            **chosen,
+            **{name: getattr(args, name) for name in _OPTIONS},
         )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    interrupted = False
+    try:
+        result: ImageResult = begun.run()
     except Interrupted as stop:
         result, interrupted = stop.result, True
     if args.heatmap:

@@ -17,7 +17,6 @@ from mmspec.pipelines.image_result import ImageResult
 from mmspec.pipelines.image_run import ImageRun
 from mmspec.pipelines.loading import choose_device, choose_dtype, locate
 from mmspec.pipelines.options import row_seeds
-from mmspec.pipelines.result import Interrupted
 from mmspec.roles import Pacer
 from mmspec.sampling import Sampling
 from mmspec.token_target import Request, TokenTarget
@@ -66,17 +65,31 @@ class ImagePipeline:
             ValueError: A prompt, class or option that is refused; the message says what to do.
             Interrupted: Ctrl-C; carries the result so far.
         """
+        return self.begin(prompt, class_id=class_id, compare=compare, **options).run()
+
+    def begin(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        *,
+        class_id: int | Sequence[int] | None = None,
+        compare: bool = False,
+        **options: Any,
+    ) -> ImageRun:
+        """A call that has been refused wherever it can be, and has generated nothing yet.
+
+        The first batch is prepared, which shows whether the model takes what is asked for; the run
+        uses it, so that no prompt is encoded twice.
+
+        Args as in :meth:`__call__`.
+
+        Raises:
+            ValueError: A prompt, class or option that is refused; the message says what to do.
+        """
         chosen = ImageOptions.of(options)
-        given = self.check(prompt, class_id, chosen)
+        given = self._check(prompt, class_id, chosen)
         subjects = [one for one in given for _ in range(chosen.num_images_per_prompt)]
         seeds = row_seeds(chosen.seed, chosen.generator, len(subjects))
-        result = self._empty_result(chosen, compare)
-        run = ImageRun(self, chosen, subjects, seeds, result)
-        try:
-            run.all()
-        except KeyboardInterrupt:
-            raise Interrupted(run.finish(score=False)) from None
-        return run.finish(score=chosen.score)
+        return ImageRun(self, chosen, subjects, seeds, self._empty_result(chosen, compare))
 
     def compare(self, prompt: str | Sequence[str] | None = None, **options: Any) -> ImageResult:
         """Generate twice, plainly and with the method, after a warm-up of both.
@@ -86,13 +99,13 @@ class ImagePipeline:
         """
         return self(prompt, compare=True, **options)
 
-    def check(
+    def _check(
         self,
         prompt: str | Sequence[str] | None,
         class_id: int | Sequence[int] | None,
         options: ImageOptions,
     ) -> list[Subject]:
-        """Refuse whatever can be refused before anything is generated.
+        """Refuse whatever can be refused before anything is encoded.
 
         Returns:
             What to draw, in order.
@@ -113,9 +126,8 @@ class ImagePipeline:
             raise ValueError(
                 "score needs timm, which the judge is built of: pip install 'mmspec[generation]'"
             )
-        # Classes cost nothing to prepare; of prompts, which a text encoder reads, the first one
-        # shows whether the model takes any.
-        self.prepare(given if class_id is not None else given[:1], parameters)
+        if class_id is not None:
+            self.prepare(given, parameters)  # costs nothing, and shows every wrong number
         return given
 
     def parameters(self, options: ImageOptions) -> dict[str, Any]:

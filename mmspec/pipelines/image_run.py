@@ -14,6 +14,7 @@ from mmspec.messages import Commit
 from mmspec.pipelines.comparing import Rows, declined_note, generate_both
 from mmspec.pipelines.image_options import ImageOptions, Subject
 from mmspec.pipelines.image_result import ImageOutput, ImageResult
+from mmspec.pipelines.result import Interrupted
 from mmspec.token_target import Request
 from mmspec.trace import Trace, synchronize
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class ImageRun:
-    """Fills a result, batch by batch.
+    """Fills a result, batch by batch; the first batch is prepared at once.
 
     Args:
         pipe: Prepares and generates.
@@ -32,6 +33,9 @@ class ImageRun:
         subjects: What each image is to show.
         seeds: One seed an image.
         result: Filled in place, so that an interruption leaves what was done.
+
+    Raises:
+        ValueError: A prompt or class of the first batch that the model does not take.
     """
 
     def __init__(
@@ -45,13 +49,22 @@ class ImageRun:
         self.pipe, self.options, self.result = pipe, options, result
         self.subjects, self.seeds = list(subjects), list(seeds)
         self._sampling = pipe.sampling(result.parameters)
+        self._first: Request | None = self._request(range(min(options.batch_size, len(subjects))))
 
-    def all(self) -> None:
-        """Every image, in batches.
+    def run(self) -> ImageResult:
+        """Every image.
 
         Raises:
+            Interrupted: Ctrl-C; carries the result so far.
             RuntimeError: Memory ran out; the message says at which batch size.
         """
+        try:
+            self._batches()
+        except KeyboardInterrupt:
+            raise Interrupted(self._finished(score=False)) from None
+        return self._finished(self.options.score)
+
+    def _batches(self) -> None:
         size = self.options.batch_size
         sides = 1 if self.result.baseline is None else 2
         total = sides * len(self.subjects) * len(self.result.cells)
@@ -67,7 +80,7 @@ class ImageRun:
                 if self.options.on_batch is not None:
                     self.options.on_batch(done)
 
-    def finish(self, score: bool) -> ImageResult:
+    def _finished(self, score: bool) -> ImageResult:
         """The result, complete with what is only known at the end."""
         result = self.result
         note = declined_note([self.pipe.route], result.trace)
@@ -91,9 +104,8 @@ class ImageRun:
     @torch.inference_mode()
     def _batch(self, places: list[int], bar: Any, plain_first: bool) -> list[ImageOutput]:
         result, pipe = self.result, self.pipe
-        subjects = [self.subjects[place] for place in places]
         seeds = [self.seeds[place] for place in places]
-        request = Request(pipe.prepare(subjects, result.parameters), self._sampling)
+        request, self._first = self._first or self._request(places), None
         baseline = result.baseline.trace if result.baseline is not None else None
         if baseline is not None:
             pipe.warm_up(request, seeds)
@@ -122,6 +134,11 @@ class ImageRun:
                 output.baseline_image = to_image(drawn) if self.options.score else None
         result.outputs.extend(done)
         return done
+
+    @torch.inference_mode()
+    def _request(self, places: Sequence[int]) -> Request:
+        subjects = [self.subjects[place] for place in places]
+        return Request(self.pipe.prepare(subjects, self.result.parameters), self._sampling)
 
     def _output(self, place: int, row: int, units: list[int], pixels: Tensor) -> ImageOutput:
         subject, seed = self.subjects[place], self.seeds[place]

@@ -108,6 +108,24 @@ def test_guidance_reaches_the_model_and_defaults_are_its_own() -> None:
     assert call("a star").parameters["guidance_scale"] == 2.0
 
 
+def test_every_prompt_is_encoded_once() -> None:
+    call = pipe("scd")
+    begun = call.begin(["a star", "a red star", "a circle"], batch_size=2, compare=True, seed=0)
+    assert [one["rows"] for one in call.target.prepared] == [2]
+    result = begun.run()
+    assert [one["rows"] for one in call.target.prepared] == [2, 1]
+    again = call(["a star", "a red star", "a circle"], batch_size=2, seed=0)
+    assert again.tokens == result.tokens
+    assert [one["rows"] for one in call.target.prepared] == [2, 1, 2, 1]
+
+
+def test_classes_of_later_batches_are_refused_before_any_is_drawn() -> None:
+    call = pipe("none")
+    with pytest.raises(ValueError, match="class 7 is out of range"):
+        call.begin(class_id=[0, 7])
+    assert call.target.drawn == 0
+
+
 def test_callback_follows_the_rounds() -> None:
     heard: list[tuple[int, int, dict[str, Any]]] = []
 
