@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from mmspec.guard import PATIENCE, Guarded, NoDraft
 from mmspec.loop import speculate
-from mmspec.messages import Commit, Features
+from mmspec.messages import Commit
 from mmspec.noise import Noise, seeds_from
 from mmspec.pacing import Plain
-from mmspec.roles import Drafter, Pacer, Rule
+from mmspec.roles import Drafter, Pacer, Request, Rule, Target
 from mmspec.rules import Exact
-from mmspec.token_target import Request, TokenTarget
-from mmspec.trace import Trace
+from mmspec.trace import Trace, in_order
 
 
 @dataclass
@@ -32,7 +31,7 @@ class Engine:
         strict: Raise when the drafter fails instead of decoding plainly.
     """
 
-    target: TokenTarget
+    target: Target
     drafter: Drafter = field(default_factory=NoDraft)
     rule: Rule = field(default_factory=Exact)
     pacer: Pacer = field(default_factory=Plain)
@@ -41,8 +40,11 @@ class Engine:
     _failures: int = field(default=0, init=False, repr=False)
 
     def plain(self) -> Engine:
-        """The baseline: the same loop, cache and kernels with an empty draft."""
-        return Engine(self.target)
+        """The baseline: the same loop, cache and kernels with an empty draft.
+
+        A rule that speaks of a law other than the target's usual one has a ``plain()`` of its own.
+        """
+        return Engine(self.target, rule=getattr(self.rule, "plain", Exact)())
 
     @torch.inference_mode()
     def stream(
@@ -63,22 +65,18 @@ class Engine:
         Yields:
             One commit a round.
         """
-        rows = request.inputs["input_ids"].shape[0]
+        rows = request.rows
         seeds = list(seeds) if seeds is not None else seeds_from(generator, rows)
         if len(seeds) != rows:
             raise ValueError(f"{len(seeds)} seeds given for {rows} rows; give one a row")
-        horizon = request.sampling.max_new_tokens
-        noise = Noise(seeds, request.inputs["input_ids"].device, horizon)
-        request = replace(request, lookahead=max(request.lookahead, self.lookahead))
-        if getattr(self.drafter, "needs_features", False):
-            layers = getattr(self.drafter, "target_layers", None)
-            request = replace(request, features=Features(layers))
+        noise = Noise(seeds, request.device, request.horizon)
+        request = request.under(self.drafter, self.rule, self.lookahead)
         guarded = Guarded(
             self.drafter,
             trace,
             self.strict,
             PATIENCE - self._failures,
-            getattr(self.target.decoder, "vocab_size", None),
+            getattr(getattr(self.target, "decoder", None), "vocab_size", None),
             request.lookahead,
         )
         trace.begin(rows)
@@ -95,17 +93,16 @@ class Engine:
         seeds: Sequence[int] | None = None,
         generator: torch.Generator | None = None,
         on_commit: Callable[[Commit], Any] | None = None,
-    ) -> tuple[list[list[int]], Trace]:
+    ) -> tuple[list[list[Any]], Trace]:
         """Generate to the end.
 
         Returns:
-            New token ids of every row (stop token included), and the trace.
+            New units of every row (stop token included) in the order of the output, and the trace.
         """
         trace = trace if trace is not None else Trace()
-        rows: list[list[int]] = [[] for _ in range(request.inputs["input_ids"].shape[0])]
+        first = len(trace.units)
         for commit in self.stream(request, trace, seeds, generator):
-            for row, units in zip(rows, commit.units, strict=True):
-                row.extend(units)
             if on_commit is not None:
                 on_commit(commit)
-        return rows, trace
+        rows = trace.units[first:]
+        return [[record.unit for record in in_order(row)] for row in rows], trace

@@ -23,7 +23,7 @@ class NoDraft:
 
     def draft(self, state: Any, plan: Plan, noise: Noise) -> Draft:
         """An empty draft."""
-        return Draft.empty(state.batch, state.tokens.device)
+        return Draft.empty(state.batch, state.device)
 
     def observe(
         self, state: Any, draft: Draft, evidence: Evidence, verdict: Verdict, commit: Commit
@@ -72,7 +72,7 @@ class Guarded:
                 return draft
             except Exception as error:
                 self._give_up(f"raised {type(error).__name__}: {error}", error)
-        return Draft.empty(state.batch, state.tokens.device)
+        return Draft.empty(state.batch, state.device)
 
     def observe(
         self, state: Any, draft: Draft, evidence: Evidence, verdict: Verdict, commit: Commit

@@ -188,20 +188,25 @@ class Verdict:
         path: ``(batch, depth)`` draft node indices along the accepted path, -1 beyond it.
         accepted: ``(batch,)`` length of that path.
         own: ``(batch, ...)`` the unit the target adds after the path: a correction where a drafted
-            child was refused, the bonus where the path ended at a leaf.
-        corrected: ``(batch,)`` bool, True where ``own`` replaces a refused unit.
-        again: Units the target must make again itself. None when refusal truncates a suffix, as it
-            does for tokens; methods whose refusals are spans of cells or whole blocks fill it.
+            child was refused, the bonus where the path ended at a leaf. None where it adds none, or
+            where ``again`` says how it makes it.
+        corrected: ``(batch,)`` bool, True where the target's unit replaces a refused one.
+        again: What the target must make again itself, in terms that it shares with the rule:
+            :class:`Regeneration` for tokens, a denoising chain to finish, a block to roll out. None
+            when refusal truncates a suffix and the rule knows the correction.
         bias: ``(batch, depth)`` one-step bias TV(out, p) of every position a relaxed rule judged,
             zeros where it judged none; None for exact rules.
+        score: ``(batch, nodes)`` the number each drafted unit was judged by, where a rule has one:
+            a log ratio of densities, a distance, a reward. Not finite where it could not be judged.
     """
 
     path: Tensor
     accepted: Tensor
-    own: Tensor
+    own: Tensor | None
     corrected: Tensor
-    again: Regeneration | None = None
+    again: Any = None
     bias: Tensor | None = None
+    score: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -209,7 +214,8 @@ class Commit:
     """What one round added, on the host: the round's only synchronisation has happened.
 
     Attributes:
-        units: Per row the units emitted this round, stop unit included, nothing beyond it.
+        units: Per row the units emitted this round, stop unit included, nothing beyond it: token
+            ids, or tuples of numbers where units are vectors.
         accepted: Per row how many of them were drafted, those that were then drawn anew among them.
         corrected: Per row whether the last emitted unit replaced a refused one.
         probability: Per row the target's probability of each emitted unit.
@@ -222,6 +228,10 @@ class Commit:
         bias: Per row the sum, over the units emitted, of what :class:`Verdict` says of their bias.
         finished: Per row whether it is complete after this round.
         active: Per row whether it was still running when the round began.
+        places: Per row where in the output each unit belongs, for targets that do not write in
+            order; empty where units follow one another.
+        scores: Per row the numbers that its drafted units were judged by, up to the first refused
+            one; empty where the rule has none.
         draft_healthy: False where the drafter produced non-finite numbers in some row.
     """
 
@@ -238,6 +248,8 @@ class Commit:
     regenerated: Sequence[list[int]] = ()
     forced: Sequence[list[int]] = ()
     passes: int = 0
+    places: Sequence[list[int]] = ()
+    scores: Sequence[list[float]] = ()
 
     @property
     def emitted(self) -> int:

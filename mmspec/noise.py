@@ -19,7 +19,7 @@ _SEEDS = 2**62
 
 
 class Noise:
-    """Uniform numbers in ``[0, 1)`` for every row of a batch.
+    """Uniform numbers in ``[0, 1)``, and normal ones, for every row of a batch.
 
     Args:
         seeds: One seed a row.
@@ -36,6 +36,7 @@ class Noise:
         self.device = torch.device(device)
         self.horizon = horizon
         self._tapes: dict[str, Tensor] = {}
+        self._fields: dict[tuple[str, tuple[int, ...]], Tensor] = {}
         self._generators: dict[str, list[torch.Generator]] = {}
 
     def at(self, stream: str, positions: Tensor) -> Tensor:
@@ -44,6 +45,29 @@ class Noise:
         if tape is None:
             tape = self._tapes[stream] = self._record(stream)
         return tape.gather(1, positions.clamp(max=tape.shape[1] - 1))
+
+    def uniforms(self, stream: str, places: Tensor) -> Tensor:
+        """The numbers of ``stream`` at ``places`` ``(batch, ...)``; below 0 those of place 0."""
+        flat = places.flatten(1).clamp(min=0)
+        return self.at(stream, flat).view(places.shape)
+
+    def normals(self, stream: str, places: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """Standard normals ``(batch, ..., *shape)`` of ``stream``, the same for a place every time.
+
+        A place has a generator of its own, so its numbers depend on neither the batch nor on how
+        many places are asked for.
+
+        Args:
+            stream: Purpose.
+            places: ``(batch, ...)``; those below 0 get the numbers of 0.
+            shape: Of the numbers of one place.
+        """
+        field = self._fields.get((stream, shape))
+        if field is None:
+            field = self._fields[stream, shape] = self._sow(stream, shape)
+        rows = torch.arange(len(places), device=places.device)
+        rows = rows.view(-1, *[1] * (places.dim() - 1)).expand_as(places)
+        return field[rows, places.clamp(0, field.shape[1] - 1)]
 
     def fresh(self, stream: str, count: int) -> Tensor:
         """Unused numbers of ``stream`` for every row, ``(batch, count)``.
@@ -57,6 +81,19 @@ class Noise:
             self._generators[stream] = generators
         size = -(-count // _BLOCK) * _BLOCK
         rows = [torch.rand(size, generator=g, dtype=torch.float64)[:count] for g in generators]
+        return torch.stack(rows).to(self.device)
+
+    def _sow(self, stream: str, shape: tuple[int, ...]) -> Tensor:
+        """Normals of all places, ``(batch, horizon, *shape)``."""
+        rows = [
+            torch.stack(
+                [
+                    torch.randn(shape, generator=_generator(seed, f"{stream} normals", place))
+                    for place in range(self.horizon)
+                ]
+            )
+            for seed in self.seeds
+        ]
         return torch.stack(rows).to(self.device)
 
     def _record(self, stream: str) -> Tensor:

@@ -66,6 +66,7 @@ def regenerate(
     """
     again = verdict.again
     assert again is not None
+    assert verdict.own is not None
     # The one transfer to the host: which units are whose wave.
     table = torch.cat([again.waves, verdict.accepted.unsqueeze(1)], 1).tolist()
     _check(state, draft, [row.pop() for row in table])

@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from mmspec.messages import Commit, Draft, Evidence, Features, Plan, Verdict
 from mmspec.noise import Noise
 from mmspec.rules.certificate import Certificate
+
+
+class Request(Protocol):
+    """What to generate from; a target defines what else is in it."""
+
+    @property
+    def rows(self) -> int:
+        """Outputs wanted."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where numbers are needed."""
+        ...
+
+    @property
+    def horizon(self) -> int:
+        """Most units of an output, for the noise."""
+        ...
+
+    @property
+    def lookahead(self) -> int:
+        """Most nodes any draft will have."""
+        ...
+
+    def under(self, drafter: Drafter, rule: Rule, lookahead: int) -> Self:
+        """The same request with what these parts ask of the target, sized for their drafts."""
+        ...
 
 
 @runtime_checkable
@@ -72,7 +101,11 @@ class Drafter(Protocol):
 
 @runtime_checkable
 class Rule(Protocol):
-    """Decides what stays. Pure: never touches a model or a cache."""
+    """Decides what stays. Pure: never touches a model or a cache.
+
+    A rule that changes which law counts as the target's has a method ``plain()``: the rule of plain
+    decoding under that law.
+    """
 
     certificate: Certificate
 

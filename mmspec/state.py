@@ -74,6 +74,11 @@ class State:
         return self.tokens.shape[0]
 
     @property
+    def device(self) -> torch.device:
+        """Where the tokens are."""
+        return self.tokens.device
+
+    @property
     def done(self) -> bool:
         """True when every row is complete."""
         return all(self.finished)

@@ -35,6 +35,29 @@ class Request:
     features: Features | bool = False
     lookahead: int = 0
 
+    @property
+    def rows(self) -> int:
+        """Prompts."""
+        return len(self.inputs["input_ids"])
+
+    @property
+    def device(self) -> torch.device:
+        """Where the prompts are."""
+        ids: Tensor = self.inputs["input_ids"]
+        return ids.device
+
+    @property
+    def horizon(self) -> int:
+        """Most new tokens of a row."""
+        return self.sampling.max_new_tokens
+
+    def under(self, drafter: Any, rule: Any, lookahead: int) -> Request:
+        """With the features that a drafter reads, and room for its drafts."""
+        features = self.features
+        if getattr(drafter, "needs_features", False):
+            features = Features(getattr(drafter, "target_layers", None))
+        return replace(self, features=features, lookahead=max(self.lookahead, lookahead))
+
 
 @dataclass(frozen=True)
 class Prefilled:
@@ -283,12 +306,13 @@ def _emission(draft: Draft, evidence: Evidence, verdict: Verdict) -> tuple[Tenso
     Returns:
         Two tensors ``(batch, depth + 1)``; entries beyond ``accepted`` are padding.
     """
+    assert verdict.own is not None, "a rule over tokens names the target's unit"
     nodes = verdict.path.clamp(min=0)
     along = draft.units.gather(1, nodes) if draft.nodes else nodes
     own = verdict.own.unsqueeze(1)
     steps = torch.arange(along.shape[1] + 1, device=own.device)
     emitted = torch.where(steps < verdict.accepted.unsqueeze(1), torch.cat([along, own], 1), own)
-    root = torch.zeros_like(verdict.own).unsqueeze(1)
+    root = torch.zeros_like(verdict.accepted).unsqueeze(1)
     rows = torch.cat([root, nodes + 1], dim=1)
     return emitted, evidence.law.probability(rows, emitted)
 

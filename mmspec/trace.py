@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from math import isfinite
 from typing import Any, Literal
 
 import torch
@@ -22,18 +23,20 @@ class UnitRecord:
     """One emitted unit.
 
     Attributes:
-        unit: Token id.
+        unit: Token id, or a tuple of numbers where units are vectors.
         origin: ``accepted`` (drafted and kept), ``corrected`` (replaced a refused unit), ``bonus``
             (the target's own after a fully accepted branch), ``regenerated`` (drawn anew by the
             target in its place), ``target`` (no draft that round, or forced by the request).
         probability: The target's probability of it.
         round: Round that emitted it.
+        place: Where in the output it belongs.
     """
 
-    unit: int
+    unit: Any
     origin: Origin
     probability: float
     round: int
+    place: int
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,9 @@ class Trace:
         row_rounds: Passes of decoding rounds counted once for every row that was active in them.
         row_units: Units those rounds emitted; the one unit a prefill yields is not among them.
         bias: Sum over all units of the one-step bias of a relaxed rule.
+        scores: The numbers that drafted units were judged by, where the rule has such; at most
+            :data:`MAX_ROUNDS` of them.
+        unjudged: Drafted units whose number was not finite; the target's own took their places.
     """
 
     rounds: list[RoundRecord] = field(default_factory=list)
@@ -118,6 +124,8 @@ class Trace:
     row_rounds: int = 0
     row_units: int = 0
     bias: float = 0.0
+    scores: list[float] = field(default_factory=list)
+    unjudged: int = 0
     _current: dict[str, float] = field(default_factory=dict)
     _base: int = 0
     _positions: list[list[int]] = field(default_factory=list)
@@ -174,12 +182,19 @@ class Trace:
                 )
             )
         for row, units in enumerate(commit.units):
-            self.units[self._base + row].extend(
-                UnitRecord(unit, _origin(commit, row, place), probability, number)
-                for place, (unit, probability) in enumerate(
-                    zip(units, commit.probability[row], strict=True)
+            records = self.units[self._base + row]
+            first = len(records)
+            places = commit.places[row] if commit.places else range(first, first + len(units))
+            chances = commit.probability[row]
+            records.extend(
+                UnitRecord(unit, _origin(commit, row, index), chance, number, place)
+                for index, (unit, chance, place) in enumerate(
+                    zip(units, chances, places, strict=True)
                 )
             )
+        for scores in commit.scores:
+            self.unjudged += sum(not isfinite(score) for score in scores)
+            self.scores += scores[: MAX_ROUNDS - len(self.scores)]
         return seconds
 
     def _count_positions(self, commit: Commit) -> None:
@@ -242,6 +257,11 @@ class Trace:
         from mmspec.plots import plot_trace
 
         plot_trace(self, path)
+
+
+def in_order(records: Sequence[UnitRecord]) -> list[UnitRecord]:
+    """Records of a row in the order of the output, which need not be that of writing."""
+    return sorted(records, key=lambda record: record.place)
 
 
 def _kept(commit: Commit, row: int, accepted: int) -> int:

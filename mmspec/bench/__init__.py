@@ -212,9 +212,8 @@ def _races(
     else:
         runs = [(f"Batch {size}", size, 0.0, caption.pacing_contenders) for size in BATCHES]
     for title, batch, temperature, contenders in runs:
-        inputs = caption.prepare(bench, target, images, batch)
+        requests = caption.prepare(bench, target, images, temperature, batch)
         race = Race(contenders(bench, target), caption.BASELINE)
-        with tqdm(total=bench.repeats * len(inputs), disable=not progress, desc=title) as bar:
-            sampling = caption.sampling_of(bench, target, temperature)
-            race.run(inputs, sampling, bench.repeats, tick=bar.update)
+        with tqdm(total=bench.repeats * len(requests), disable=not progress, desc=title) as bar:
+            race.run(requests, bench.repeats, tick=bar.update)
         yield title, race

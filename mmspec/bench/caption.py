@@ -17,6 +17,7 @@ from mmspec.bench.race import Race
 from mmspec.engine import Engine
 from mmspec.pipelines import default_prompt, pipeline
 from mmspec.sampling import Sampling
+from mmspec.token_target import Request
 
 BASELINE = "plain loop"
 LONG_CLIP = 12  # frames from which "auto" expects visual tokens to dominate
@@ -132,12 +133,17 @@ def load(bench: CaptionBench, dtype: str) -> Any:
 
 
 def prepare(
-    bench: CaptionBench, target: Any, images: Sequence[Sequence[Any]], batch: int = 1
-) -> list[dict[str, Any]]:
-    """Batches of pictures or clips as tensors on the device."""
+    bench: CaptionBench,
+    target: Any,
+    images: Sequence[Sequence[Any]],
+    temperature: float,
+    batch: int = 1,
+) -> list[Request]:
+    """Batches of pictures or clips as requests, their tensors on the device."""
     prompt = bench.prompt or default_prompt(bench.model, clip=bool(bench.frames))
     groups = [images[start : start + batch] for start in range(0, len(images), batch)]
-    return [target.prepare(group, [prompt] * len(group)) for group in groups]
+    sampling = sampling_of(bench, target, temperature)
+    return [Request(target.prepare(group, [prompt] * len(group)), sampling) for group in groups]
 
 
 def faster_dtype(bench: CaptionBench, images: Sequence[Sequence[Any]]) -> str:
@@ -148,8 +154,7 @@ def faster_dtype(bench: CaptionBench, images: Sequence[Sequence[Any]]) -> str:
     for dtype in ("float32", "bfloat16"):
         target = load(bench, dtype)
         race = Race([EngineContender(BASELINE, Engine(target))], BASELINE)
-        inputs = prepare(bench, target, images[:4])
-        race.run(inputs, sampling_of(bench, target, 0.0), repeats=3)
+        race.run(prepare(bench, target, images[:4], 0.0), repeats=3)
         rates[dtype] = race.standings()[0].tokens_per_second
     return max(rates, key=lambda dtype: rates[dtype])
 

@@ -17,10 +17,10 @@ from mmspec.trace import Trace, synchronize
 
 @dataclass(frozen=True)
 class Outcome:
-    """One batch run once: wall-clock seconds with vision and prefill, and the new token ids."""
+    """One batch run once: wall-clock seconds with vision and prefill, and the new units."""
 
     seconds: float
-    rows: list[list[int]]
+    rows: list[list[Any]]
 
     @property
     def tokens(self) -> int:
@@ -29,11 +29,11 @@ class Outcome:
 
 
 class Contender(Protocol):
-    """Runs one prepared batch at a time."""
+    """Runs one prepared request at a time."""
 
     name: str
 
-    def run(self, inputs: dict[str, Any], sampling: Sampling, seed: int) -> Outcome:
+    def run(self, request: Any, seed: int) -> Outcome:
         """Generate from tensors that are already on the device."""
         ...
 
@@ -50,13 +50,12 @@ class EngineContender:
     engine: Engine
     trace: Trace = field(default_factory=Trace)
 
-    def run(self, inputs: dict[str, Any], sampling: Sampling, seed: int) -> Outcome:
-        device = inputs["input_ids"].device
-        synchronize(device)
+    def run(self, request: Any, seed: int) -> Outcome:
+        synchronize(request.device)
         start = time.perf_counter()
-        seeds = [seed + row for row in range(inputs["input_ids"].shape[0])]
-        rows, _ = self.engine.generate(Request(inputs, sampling), self.trace, seeds=seeds)
-        synchronize(device)
+        seeds = range(seed, seed + request.rows)
+        rows, _ = self.engine.generate(request, self.trace, seeds=seeds)
+        synchronize(request.device)
         return Outcome(time.perf_counter() - start, rows)
 
     def forget(self) -> None:
@@ -75,14 +74,14 @@ class GenerateContender:
     model: Any
     options: dict[str, Any] = field(default_factory=dict)
 
-    def run(self, inputs: dict[str, Any], sampling: Sampling, seed: int) -> Outcome:
-        device = inputs["input_ids"].device
-        synchronize(device)
+    def run(self, request: Request, seed: int) -> Outcome:
+        inputs, sampling = request.inputs, request.sampling
+        synchronize(request.device)
         start = time.perf_counter()
         torch.manual_seed(seed)
         out = self.model.generate(**inputs, **generate_options(sampling), **self.options)
         rows = new_rows(out, inputs["input_ids"], sampling.stop_ids)
-        synchronize(device)
+        synchronize(request.device)
         return Outcome(time.perf_counter() - start, rows)
 
     def forget(self) -> None:

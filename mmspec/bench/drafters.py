@@ -80,13 +80,13 @@ def _race(
 ) -> list[Standing]:
     from tqdm.auto import tqdm
 
-    inputs = caption.prepare(bench, target, caption.shown(bench))
+    requests = caption.prepare(bench, target, caption.shown(bench), 0.0)
     field: list[Contender] = [EngineContender(caption.BASELINE, Engine(target))]
     field += [EngineContender(name, engine) for name, engine in engines.items()]
     race = Race(field, caption.BASELINE)
     title = "clips" if bench.frames else "pictures"
-    with tqdm(total=bench.repeats * len(inputs), disable=not progress, desc=title) as bar:
-        race.run(inputs, caption.sampling_of(bench, target, 0.0), bench.repeats, tick=bar.update)
+    with tqdm(total=bench.repeats * len(requests), disable=not progress, desc=title) as bar:
+        race.run(requests, bench.repeats, tick=bar.update)
     return race.standings()
 
 

@@ -9,8 +9,7 @@ from statistics import median
 from typing import Any
 
 from mmspec import catalog
-from mmspec.bench.caption import CaptionBench, engine_for, prepare, sampling_of
-from mmspec.token_target import Request
+from mmspec.bench.caption import CaptionBench, engine_for, prepare
 from mmspec.trace import Trace
 
 FRAMES = (2, 16, 80)
@@ -49,7 +48,7 @@ def measure_growth(bench: CaptionBench, target: Any, tick: Any = None) -> Iterat
     clips = catalog.resolve("adapters.tiny.world.clips:long_caption_clips")(1)
     render = catalog.resolve("adapters.tiny.world.render:render_clip")
     for frames in FRAMES:
-        inputs = prepare(bench, target, [render(clips[0], frames)])[0]
+        request = prepare(bench, target, [render(clips[0], frames)], 0.0)[0]
         for row in catalog.methods("text"):
             drafter = catalog.embedded_folder(bench.model, row.name)
             if drafter is None:
@@ -60,14 +59,13 @@ def measure_growth(bench: CaptionBench, target: Any, tick: Any = None) -> Iterat
             first, later = [], []
             for _ in range(bench.repeats):
                 trace = Trace()
-                request = Request(inputs, sampling_of(bench, target, 0.0))
                 engine.generate(request, trace, seeds=[0])
                 drafts = [1000 * record.seconds["draft"] for record in trace.rounds]
                 first.append(drafts[1])
                 later += drafts[_WARM_UP:]
                 if tick is not None:
                     tick()
-            tokens = inputs["input_ids"]
+            tokens = request.inputs["input_ids"]
             yield Growth(
                 method=row.name,
                 visual_tokens=sum(int((tokens == one).sum()) for one in target.image_token_ids),

@@ -138,7 +138,9 @@ def race(
     field: list[Contender] = [EngineContender(BASELINE, Engine(target))]
     field += [EngineContender(name, engine) for name, engine in named.items()]
     result = Race(field, BASELINE)
-    result.run(inputs, _sampling(bench, target), bench.repeats, 1, tick or (lambda: None))
+    sampling = _sampling(bench, target)
+    requests = [Request(one, sampling) for one in inputs]
+    result.run(requests, bench.repeats, 1, tick or (lambda: None))
     judge = catalog.resolve(catalog.IMAGE_SCORER)
     drawn = []
     labels = [("none", ""), *((method, knob) for method, knob, _ in entries)]

@@ -10,7 +10,6 @@ from typing import Any
 
 from mmspec.bench.contenders import Contender, EngineContender, Outcome
 from mmspec.bench.statistics import Interval, median_rate, ratio_of_rates
-from mmspec.sampling import Sampling
 from mmspec.speed import efficiency, ideal_speedup
 
 Cells = list[list[tuple[float, int]]]
@@ -47,37 +46,36 @@ class Race:
 
     Attributes:
         cells: ``[name][repeat][input] = (seconds, tokens)``.
-        ids: Token ids of the first repeat, ``[name][input][row]``.
+        ids: Units of the first repeat, ``[name][input][row]``.
     """
 
     contenders: Sequence[Contender]
     baseline: str
     cells: dict[str, Cells] = field(default_factory=dict)
-    ids: dict[str, list[list[list[int]]]] = field(default_factory=dict)
+    ids: dict[str, list[list[list[Any]]]] = field(default_factory=dict)
 
     def run(
         self,
-        inputs: Sequence[dict[str, Any]],
-        sampling: Sampling,
+        requests: Sequence[Any],
         repeats: int,
         warm_up: int = 2,
         tick: Callable[[], Any] = lambda: None,
     ) -> None:
-        """Every contender on each input in turn, the order rotated, so that drift hits all alike.
+        """Every contender on each request in turn, the order rotated, so that drift hits all alike.
 
-        The warm-up (first ``warm_up`` inputs, once each) is left out of every figure.
+        The warm-up (first ``warm_up`` requests, once each) is left out of every figure.
         """
         for contender in self.contenders:
-            for index, item in enumerate(inputs[:warm_up]):
-                contender.run(item, sampling, seed=index)
+            for index, item in enumerate(requests[:warm_up]):
+                contender.run(item, seed=index)
             contender.forget()
             self.cells[contender.name] = [[] for _ in range(repeats)]
             self.ids[contender.name] = []
         for repeat in range(repeats):
-            for index, item in enumerate(inputs):
+            for index, item in enumerate(requests):
                 turn = (repeat + index) % len(self.contenders)
                 for contender in (*self.contenders[turn:], *self.contenders[:turn]):
-                    self._note(contender, repeat, contender.run(item, sampling, seed=index))
+                    self._note(contender, repeat, contender.run(item, seed=index))
                 tick()
 
     def _note(self, contender: Contender, repeat: int, outcome: Outcome) -> None:

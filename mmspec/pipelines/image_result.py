@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmspec.pipelines.comparing import Baseline, Compared
 from mmspec.pipelines.image_options import Subject
-from mmspec.trace import Trace
+from mmspec.trace import Trace, in_order
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -131,7 +131,7 @@ class ImageResult(Compared):
 
     def records(self, index: int) -> list[UnitRecord]:
         """Who wrote each cell of an image."""
-        row = self.trace.units[self.outputs[index].row]
+        row = in_order(self.trace.units[self.outputs[index].row])
         return [row[position] for position in self.cells]
 
     def heatmap(self, index: int = 0) -> Image.Image:

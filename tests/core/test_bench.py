@@ -10,7 +10,6 @@ import torch
 from mmspec.bench.contenders import Outcome, new_rows
 from mmspec.bench.race import Race, markdown
 from mmspec.bench.statistics import median_rate, ratio_of_rates
-from mmspec.sampling import Sampling
 
 
 class Scripted:
@@ -20,7 +19,7 @@ class Scripted:
         self.name, self.seconds, self.ids = name, seconds, ids
         self.calls: list[int] = []
 
-    def run(self, inputs, sampling, seed):
+    def run(self, request, seed):
         self.calls.append(seed)
         return Outcome(self.seconds * len(self.ids), [self.ids])
 
@@ -57,7 +56,7 @@ def test_a_race_runs_everyone_on_everything_and_reports(tmp_path):
     slow = Scripted("plain", 0.2, [1, 2, 3, 4])
     fast, other = Scripted("fast", 0.1, [1, 2, 3, 4]), Scripted("other", 0.1, [9])
     race = Race([slow, fast, other], "plain")
-    race.run([{}, {}, {}], Sampling(), repeats=2, warm_up=1)
+    race.run([{}, {}, {}], repeats=2, warm_up=1)
     assert [len(c.calls) for c in (slow, fast, other)] == [6, 6, 6]
     by_name = {standing.name: standing for standing in race.standings()}
     assert by_name["fast"].speedup.middle == pytest.approx(2.0)

@@ -82,3 +82,27 @@ def test_seeds_come_from_the_generator_given() -> None:
     assert seeds_from(generator, 5) == first
     assert seeds_from(generator, 5) != first
     assert len(seeds_from(None, 3)) == 3
+
+
+def test_normals_belong_to_their_place() -> None:
+    """Neither the batch, nor the places asked for, nor the horizon changes them."""
+    places = torch.tensor([[[3], [0], [-1]], [[1], [3], [2]]])
+    both = Noise([5, 6], horizon=4).normals("denoise", places, (2, 3))
+    assert both.shape == (2, 3, 1, 2, 3)
+    alone = Noise([6], horizon=64).normals("denoise", places[1:], (2, 3))
+    assert torch.equal(both[1:], alone)
+    assert torch.equal(
+        both[1, 1], Noise([6], horizon=9).normals("denoise", places[1:], (2, 3))[0, 1]
+    )
+    assert not torch.equal(both[0, 0], both[1, 1])
+    assert torch.equal(both[0, 2], both[0, 1])
+
+
+def test_normals_are_normal_and_unrelated() -> None:
+    places = torch.arange(500).view(1, -1)
+    numbers = Noise([1], horizon=500).normals("denoise", places, (40,))[0]
+    assert abs(float(numbers.mean())) < 0.03
+    assert abs(float(numbers.std()) - 1) < 0.03
+    assert numbers.corrcoef().fill_diagonal_(0).abs().mean() < 0.15
+    uniforms = Noise([1], horizon=500).uniforms("accept", places.view(1, 20, 25))
+    assert torch.equal(uniforms.flatten(1), Noise([1], horizon=500).at("accept", places))

@@ -11,7 +11,7 @@ from mmspec.engine import Engine
 from mmspec.messages import Commit, Plan
 from mmspec.pacing import Fixed
 from mmspec.token_target import TokenTarget
-from mmspec.trace import Trace
+from mmspec.trace import Trace, in_order
 from tests.core.toy import AttentionDecoder, FixedTree, Oracle, random_laws, request
 
 
@@ -42,6 +42,25 @@ def test_who_wrote_each_unit() -> None:
     assert [unit.unit for unit in trace.units[0]] == [1, 5, 6, 7]
     assert [unit.round for unit in trace.units[0]] == [0, 1, 1, 1]
     assert [unit.probability for unit in trace.units[1]] == [1.0, 0.2]
+
+
+def test_units_out_of_order_know_their_places() -> None:
+    trace = Trace()
+    trace.begin(2)
+    trace.record(commit_of(places=[[2, 0, 1], [1]]), "toy")
+    trace.record(commit_of(units=[[4], [9]], probability=[[1.0], [1.0]], places=[[3], [0]]), "toy")
+    assert [[record.unit for record in in_order(row)] for row in trace.units] == [
+        [6, 7, 5, 4],
+        [9, 8],
+    ]
+
+
+def test_scores_that_are_not_finite_are_counted() -> None:
+    trace = Trace()
+    trace.begin(2)
+    trace.record(commit_of(scores=[[0.5, float("nan")], [float("-inf")]]), "toy")
+    assert len(trace.scores) == 3
+    assert trace.unjudged == 2
 
 
 def test_sums_count_active_rows_and_the_bonus() -> None:

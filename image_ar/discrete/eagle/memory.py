@@ -54,7 +54,7 @@ class Memory:
             verdict: Says which nodes stayed.
         """
         assert evidence.hidden is not None
-        root = torch.zeros_like(verdict.own).unsqueeze(1)
+        root = torch.zeros_like(verdict.accepted).unsqueeze(1)
         rows = torch.cat([root, verdict.path.clamp(min=0) + 1], 1)
         hidden = take_rows(evidence.hidden, rows)
         # Entries beyond the path land behind the row's end, where later rounds overwrite them.
