@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adapters.image_tokens.prompting import only_prompts
+from adapters.llamagen.captions import clean_caption
 from adapters.llamagen.conditioning import left_padded
 
 
@@ -102,11 +101,12 @@ class TextConditioner:
         """``caption``, ``caption_mask`` and what both kinds of model take.
 
         Raises:
-            ValueError: Classes, an empty prompt, or one longer than the model reads.
+            ValueError: Classes, a prompt that is empty once it is tidied, or one longer than the
+                model reads.
         """
-        if prompts is not None and self.clean:
-            prompts = [clean_caption(text) for text in prompts]
         texts = only_prompts(prompts, "this model")
+        if self.clean:
+            texts = _cleaned(texts)
         tokens = self.tokenizer(texts, add_special_tokens=True)["input_ids"]
         for place, row in enumerate(tokens):
             if len(row) > self.length:
@@ -176,18 +176,15 @@ def load_text_encoder(encoder: Any, tokenizer: Any, number: torch.dtype) -> tupl
     return encoder, tokenizer
 
 
-def clean_caption(text: str) -> str:
-    """Lower case, plain quotes and dashes, no HTML, no addresses, single spaces.
-
-    Agrees with the released models' caption cleaner on plain prose; not on file names, numbers of
-    articles and other debris of web captions, which that one removes too.
-    """
-    text = html.unescape(html.unescape(text)).lower()
-    text = re.sub(r"<[^>]*>|\b(?:https?://|www\.)\S+", " ", text)
-    text = re.sub("[«»“”„‟″]", '"', text)
-    text = re.sub("[‘’‛′`´]", "'", text)
-    text = re.sub("[‐-―−]", "-", text)
-    return re.sub(r"\s+", " ", text).strip()
+def _cleaned(texts: Sequence[str]) -> list[str]:
+    cleaned = [clean_caption(text) for text in texts]
+    for place, (text, left) in enumerate(zip(texts, cleaned, strict=True)):
+        if not left:
+            raise ValueError(
+                f"prompt {place}, {text!r}, holds only what is taken out of web captions (links, "
+                "file names, article numbers); say in words what to draw"
+            )
+    return cleaned
 
 
 def _guided(

@@ -19,7 +19,7 @@ from adapters.image_tokens import Defaults, ImageTokenTarget
 from adapters.image_tokens.loading import load_target
 from adapters.llamagen.config import CLASSES, TEXT
 from adapters.llamagen.loading import assemble, save_folder
-from adapters.llamagen.prompting import ClassConditioner, TextConditioner, clean_caption
+from adapters.llamagen.prompting import ClassConditioner, TextConditioner
 from adapters.llamagen.vq import VQConfig, VQModel
 from mmspec.engine import Engine
 from mmspec.sampling import Sampling
@@ -126,9 +126,14 @@ def test_prompts_become_left_padded_features() -> None:
     assert target.prepare(["blue"])["guidance_scale"].tolist() == [7.5]
 
 
-def test_captions_are_tidied() -> None:
-    dirty = " A&amp;amp;B  <b>“Red”</b> — see https://x.org/y \n circle’s "
-    assert clean_caption(dirty) == 'a&b "red" - see circle\'s'
+def test_prompts_are_tidied_where_the_model_learned_so() -> None:
+    dirty, tidy = ["A <b>RED</b> circle.jpg", "“blue”"], ["a red", "blue"]
+    conditioner = TextConditioner(*text_parts(), LENGTH, WIDTH, clean=True)
+    plain = TextConditioner(*text_parts(), LENGTH, WIDTH)
+    ours, theirs = conditioner(dirty, None, 1.0, -1), plain(tidy, None, 1.0, -1)
+    assert torch.equal(ours["caption"], theirs["caption"])
+    with pytest.raises(ValueError, match=r"prompt 1, 'cat.png', holds only what is taken out"):
+        conditioner(["a cat", "cat.png"], None, 1.0, -1)
 
 
 @pytest.mark.parametrize(
