@@ -70,7 +70,7 @@ class Engine:
         if len(seeds) != rows:
             raise ValueError(f"{len(seeds)} seeds given for {rows} rows; give one a row")
         noise = Noise(seeds, request.device, request.horizon)
-        request = request.under(self.drafter, self.rule, self.lookahead)
+        request = request.under(self.drafter, self.rule, self.lookahead, noise)
         guarded = Guarded(
             self.drafter,
             trace,

@@ -218,7 +218,8 @@ class Commit:
             ids, or tuples of numbers where units are vectors.
         accepted: Per row how many of them were drafted, those that were then drawn anew among them.
         corrected: Per row whether the last emitted unit replaced a refused one.
-        probability: Per row the target's probability of each emitted unit.
+        probability: Per row the target's probability of each emitted unit; None where units have
+            none.
         drafted: Per row how many nodes were submitted to the target.
         depth: Longest branch of the draft.
         forced: Per row the places of this round, from 0 to ``depth``, where the request forces the
@@ -238,7 +239,7 @@ class Commit:
     units: Sequence[list[Any]]
     accepted: Sequence[int]
     corrected: Sequence[bool]
-    probability: Sequence[list[float]]
+    probability: Sequence[list[float]] | Sequence[list[None]]
     drafted: Sequence[int]
     depth: int
     finished: Sequence[bool]

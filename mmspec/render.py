@@ -34,7 +34,7 @@ class Piece:
 
     text: str
     origin: str = "target"
-    probability: float = 1.0
+    probability: float | None = 1.0
     round: int = 0
 
 
@@ -113,7 +113,8 @@ def _span(piece: Piece) -> str:
     if not word:
         return html.escape(piece.text)
     gap = piece.text[: len(piece.text) - len(word)]  # outside: only the word is coloured
-    about = f"{piece.origin}, p = {piece.probability:.3f}, round {piece.round}"
+    chance = "" if piece.probability is None else f"p = {piece.probability:.3f}, "
+    about = f"{piece.origin}, {chance}round {piece.round}"
     return f'{gap}<span class="{piece.origin}" title="{about}">{html.escape(word)}</span>'
 
 

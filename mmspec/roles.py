@@ -35,8 +35,11 @@ class Request(Protocol):
         """Most nodes any draft will have."""
         ...
 
-    def under(self, drafter: Drafter, rule: Rule, lookahead: int) -> Self:
-        """The same request with what these parts ask of the target, sized for their drafts."""
+    def under(self, drafter: Drafter, rule: Rule, lookahead: int, noise: Noise) -> Self:
+        """The same request with what these parts ask of the target, sized for their drafts.
+
+        ``noise`` is for targets that draw units themselves while they score.
+        """
         ...
 
 

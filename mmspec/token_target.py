@@ -51,7 +51,7 @@ class Request:
         """Most new tokens of a row."""
         return self.sampling.max_new_tokens
 
-    def under(self, drafter: Any, rule: Any, lookahead: int) -> Request:
+    def under(self, drafter: Any, rule: Any, lookahead: int, noise: Any) -> Request:
         """With the features that a drafter reads, and room for its drafts."""
         features = self.features
         if getattr(drafter, "needs_features", False):

@@ -27,14 +27,14 @@ class UnitRecord:
         origin: ``accepted`` (drafted and kept), ``corrected`` (replaced a refused unit), ``bonus``
             (the target's own after a fully accepted branch), ``regenerated`` (drawn anew by the
             target in its place), ``target`` (no draft that round, or forced by the request).
-        probability: The target's probability of it.
+        probability: The target's probability of it; None where units have none.
         round: Round that emitted it.
         place: Where in the output it belongs.
     """
 
     unit: Any
     origin: Origin
-    probability: float
+    probability: float | None
     round: int
     place: int
 
