@@ -51,6 +51,19 @@ class Request:
         """Most new tokens of a row."""
         return self.sampling.max_new_tokens
 
+    @property
+    def greedy(self) -> bool:
+        """Whether nothing is left to chance."""
+        return self.sampling.greedy
+
+    def brief(self, count: int) -> Request:
+        """The same with at most ``count`` new tokens."""
+        limit = min(self.sampling.max_new_tokens, count)
+        forced = tuple(pair for pair in self.sampling.forced_ids if pair[0] < limit)
+        return replace(
+            self, sampling=replace(self.sampling, max_new_tokens=limit, forced_ids=forced)
+        )
+
     def under(self, drafter: Any, rule: Any, lookahead: int, noise: Any) -> Request:
         """With the features that a drafter reads, and room for its drafts."""
         features = self.features

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from image_ar.discrete.grid import Grid
+from mmspec.image_target import TokenImages
 from mmspec.roles import Decoder
 from mmspec.state import State
-from mmspec.token_target import TokenTarget
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class ImageDecoder(Protocol):
         ...
 
 
-class ImageTokenTarget(TokenTarget):
+class ImageTokenTarget(TokenImages):
     """A target over picture tokens.
 
     Args:

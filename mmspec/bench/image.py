@@ -18,7 +18,6 @@ from mmspec.bench.race import Race, Standing
 from mmspec.engine import Engine
 from mmspec.pipelines import pipeline
 from mmspec.pipelines.image_run import to_image
-from mmspec.sampling import Sampling
 from mmspec.token_target import Request
 
 BASELINE = "plain loop"
@@ -132,14 +131,11 @@ def race(
         tick: Called after every prompt.
     """
     prompts = prompts_of(bench)
-    scale = bench.guidance_scale
-    inputs = [target.prepare(prompts=[prompt], guidance_scale=scale) for prompt in prompts]
     named = {f"{method} {knob}".strip(): engine for method, knob, engine in entries}
     field: list[Contender] = [EngineContender(BASELINE, Engine(target))]
     field += [EngineContender(name, engine) for name, engine in named.items()]
     result = Race(field, BASELINE)
-    sampling = _sampling(bench, target)
-    requests = [Request(one, sampling) for one in inputs]
+    requests = [_request(bench, target, [prompt]) for prompt in prompts]
     result.run(requests, bench.repeats, 1, tick or (lambda: None))
     judge = catalog.resolve(catalog.IMAGE_SCORER)
     drawn = []
@@ -155,16 +151,15 @@ def race(
 
 def ragged_ratio(bench: ImageBench, target: Any, engine: Engine) -> float:
     """Seconds of one batch of eight prompts over those of eight single runs."""
-    prompts, sampling = prompts_of(bench)[:RAGGED_BATCH], _sampling(bench, target)
-    together = target.prepare(prompts=prompts, guidance_scale=bench.guidance_scale)
-    alone = [target.prepare(prompts=[p], guidance_scale=bench.guidance_scale) for p in prompts]
+    prompts = prompts_of(bench)[:RAGGED_BATCH]
+    together = _request(bench, target, prompts)
+    alone = [_request(bench, target, [prompt]) for prompt in prompts]
 
-    def seconds(batches: Sequence[dict[str, Any]]) -> float:
+    def seconds(batches: Sequence[Request]) -> float:
         start, first = time.perf_counter(), 0
-        for inputs in batches:
-            rows = len(inputs["input_ids"])
-            engine.generate(Request(inputs, sampling), seeds=range(first, first + rows))
-            first += rows
+        for request in batches:
+            engine.generate(request, seeds=range(first, first + request.rows))
+            first += request.rows
         return time.perf_counter() - start
 
     seconds([alone[0]])
@@ -172,15 +167,10 @@ def ragged_ratio(bench: ImageBench, target: Any, engine: Engine) -> float:
     return ratios[1]
 
 
-def _sampling(bench: ImageBench, target: Any) -> Sampling:
-    grid, defaults = target.grid, target.defaults
-    return Sampling(
-        max_new_tokens=grid.length,
-        temperature=bench.temperature,
-        top_k=defaults.top_k,
-        top_p=defaults.top_p,
-        forced_ids=grid.forced_ids(),
-    )
+def _request(bench: ImageBench, target: Any, prompts: Sequence[str]) -> Request:
+    given = {"guidance_scale": bench.guidance_scale, "temperature": bench.temperature}
+    request: Request = target.request(prompts, None, target.parameters(given))
+    return request
 
 
 def _pictures(target: Any, ids: Sequence[Sequence[int]]) -> list[Image.Image]:

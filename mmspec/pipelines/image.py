@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,19 +11,15 @@ from typing import Any
 from mmspec import catalog
 from mmspec.assembly import Recipe
 from mmspec.pipelines.comparing import Baseline, Route, setting_of
-from mmspec.pipelines.image_options import ImageOptions, Subject, subjects_of
+from mmspec.pipelines.image_options import MODEL_OPTIONS, ImageOptions, Subject, subjects_of
 from mmspec.pipelines.image_result import ImageResult
 from mmspec.pipelines.image_run import ImageRun
 from mmspec.pipelines.loading import choose_device, choose_dtype, locate
 from mmspec.pipelines.options import row_seeds
-from mmspec.roles import Pacer
-from mmspec.sampling import Sampling
-from mmspec.token_target import Request, TokenTarget
+from mmspec.roles import Pacer, Target
 from mmspec.trace import Trace
 
 WARM_UP_TOKENS = 32
-# What a call may leave to the model; `target.defaults` has them under these names.
-_DEFAULTED = ("guidance_scale", "temperature", "top_k", "top_p")
 
 
 class ImagePipeline:
@@ -115,7 +110,6 @@ class ImagePipeline:
         """
         given = subjects_of(prompt, class_id, self.model)
         parameters = self.parameters(options)
-        self.sampling(parameters)
         if options.score and self.model not in catalog.embedded("image"):
             known = ", ".join(catalog.embedded("image"))
             raise ValueError(
@@ -127,46 +121,30 @@ class ImagePipeline:
                 "score needs timm, which the judge is built of: pip install 'mmspec[generation]'"
             )
         if class_id is not None:
-            self.prepare(given, parameters)  # costs nothing, and shows every wrong number
+            self.request(given, parameters)  # costs nothing, and shows every wrong number
         return given
 
     def parameters(self, options: ImageOptions) -> dict[str, Any]:
-        """Guidance and sampling as they will be used: the call's, else the model's defaults."""
-        defaults = self.target.defaults
-        chosen: dict[str, Any] = {}
-        for name in _DEFAULTED:
-            value = getattr(options, name)
-            chosen[name] = getattr(defaults, name) if value is None else value
-        return chosen | {"cfg_interval": options.cfg_interval}
+        """Guidance and sampling as they will be used: the call's, else the model's defaults.
 
-    def sampling(self, parameters: dict[str, Any]) -> Sampling:
-        """The law of a token, line ends and the like forced."""
-        grid = self.target.grid
-        return Sampling(
-            max_new_tokens=grid.length,
-            temperature=parameters["temperature"],
-            top_k=parameters["top_k"],
-            top_p=parameters["top_p"],
-            forced_ids=tuple(grid.forced_ids()),
-        )
+        Raises:
+            ValueError: An option that this kind of model does not have.
+        """
+        given = {name: getattr(options, name) for name in MODEL_OPTIONS}
+        chosen: dict[str, Any] = self.target.parameters(given)
+        return chosen
 
-    def prepare(self, subjects: Sequence[Subject], parameters: dict[str, Any]) -> dict[str, Any]:
-        """The target's tensors for a batch.
+    def request(self, subjects: Sequence[Subject], parameters: dict[str, Any]) -> Any:
+        """A batch to draw.
 
         Raises:
             ValueError: A prompt or class that the model does not take.
         """
         prompts = [one.prompt for one in subjects if one.prompt is not None]
         classes = [one.class_id for one in subjects if one.class_id is not None]
-        inputs: dict[str, Any] = self.target.prepare(
-            prompts=prompts or None,
-            class_ids=classes or None,
-            guidance_scale=parameters["guidance_scale"],
-            cfg_interval=parameters["cfg_interval"],
-        )
-        return inputs
+        return self.target.request(prompts or None, classes or None, parameters)
 
-    def warm_up(self, request: Request, seeds: list[int]) -> None:
+    def warm_up(self, request: Any, seeds: list[int]) -> None:
         """Run both loops once a batch size: first calls pay for allocations.
 
         The method draws whole images, because some drafters work in steps of whole images.
@@ -174,10 +152,7 @@ class ImagePipeline:
         if len(seeds) in self._warm:
             return
         self._warm.add(len(seeds))
-        limit = min(request.sampling.max_new_tokens, WARM_UP_TOKENS)
-        forced = tuple(pair for pair in request.sampling.forced_ids if pair[0] < limit)
-        short = replace(request.sampling, max_new_tokens=limit, forced_ids=forced)
-        self.plain.generate(replace(request, sampling=short), Trace(), seeds=seeds)
+        self.plain.generate(request.brief(WARM_UP_TOKENS), Trace(), seeds=seeds)
         self.engine.generate(request, Trace(), seeds=seeds)
 
     def _empty_result(self, options: ImageOptions, compare: bool) -> ImageResult:
@@ -267,12 +242,11 @@ def load_painter(
     return ImagePipeline(Route(recipe.engine(target, load), recipe.method, recipe.why), model=label)
 
 
-def _target(model: Any, load: Any) -> TokenTarget:
-    if isinstance(model, TokenTarget):
+def _target(model: Any, load: Any) -> Any:
+    if isinstance(model, Target):
         return model
     if not isinstance(model, str | Path):
         raise TypeError(
             f"model must be a name, a folder or a loaded target, got {type(model).__name__}"
         )
-    target: TokenTarget = load(str(locate(model, "image")))
-    return target
+    return load(str(locate(model, "image")))

@@ -16,6 +16,17 @@ if TYPE_CHECKING:
 MAX_IMAGES = 10_000  # of one prompt
 MAX_WORDS = 1_000  # of one prompt; models refuse earlier, after they are loaded
 OUTPUT_TYPES = ("pil", "pt", "np")
+# What a target decides about: those that are None take its own defaults.
+MODEL_OPTIONS = (
+    "guidance_scale",
+    "temperature",
+    "top_k",
+    "top_p",
+    "cfg_interval",
+    "num_inference_steps",
+    "num_ar_steps",
+    "guidance_schedule",
+)
 
 
 @dataclass(frozen=True)
@@ -28,7 +39,10 @@ class ImageOptions:
         temperature: 0 is greedy decoding.
         top_k: Keep the ``k`` most likely codes; 0 keeps all.
         top_p: Keep the smallest set of codes with at least this mass; 1 keeps all.
-        cfg_interval: Guidance ends after this many cells; -1 never ends it.
+        cfg_interval: Guidance ends after this many cells; -1, the default, never ends it.
+        num_inference_steps: Denoising steps of a vector; models of latent vectors only.
+        num_ar_steps: Steps in which a masked model fills the picture; None is one a cell.
+        guidance_schedule: ``linear`` or ``constant``; models of latent vectors only.
         seed: Image ``i`` of the call draws from seed ``seed + i``, whatever batch it is in.
         generator: A ``torch.Generator``, or a list of one an image, to draw the seeds from when no
             seed is given.
@@ -47,7 +61,10 @@ class ImageOptions:
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
-    cfg_interval: int = -1
+    cfg_interval: int | None = None
+    num_inference_steps: int | None = None
+    num_ar_steps: int | None = None
+    guidance_schedule: str | None = None
     seed: int | None = None
     generator: Any = None
     batch_size: int = 1
@@ -65,7 +82,7 @@ class ImageOptions:
         scale = self.guidance_scale
         if scale is not None and not (scale >= 0 and isfinite(scale)):
             raise ValueError(f"guidance_scale must be 0 or above (1 is no guidance), got {scale}")
-        if self.cfg_interval < -1:
+        if self.cfg_interval is not None and self.cfg_interval < -1:
             raise ValueError(
                 f"cfg_interval must be -1 (guidance to the end) or above, got {self.cfg_interval}"
             )

@@ -25,7 +25,7 @@ class ImageOutput:
         subject: What it was to show.
         seed: Seed its random draws came from.
         row: Its row in the trace.
-        tokens: Token id of every cell of the grid, row by row.
+        tokens: Token id, or latent vector, of every cell of the grid, row by row.
         image: The picture.
         pixels: ``(3, height, width)`` in ``[0, 1]`` on the CPU, kept for tensor output only.
         settings: What made it, in words, as it goes into the metadata of a file.
@@ -38,12 +38,12 @@ class ImageOutput:
     subject: Subject
     seed: int
     row: int
-    tokens: list[int]
+    tokens: list[Any]
     image: Image.Image = field(repr=False)
     pixels: Tensor | None = field(default=None, repr=False)
     settings: dict[str, str] = field(default_factory=dict, repr=False)
     path: str | None = None
-    baseline_tokens: list[int] | None = field(default=None, repr=False)
+    baseline_tokens: list[Any] | None = field(default=None, repr=False)
     baseline_image: Image.Image | None = field(default=None, repr=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -110,8 +110,8 @@ class ImageResult(Compared):
         return stacked if self.output_type == "pt" else stacked.permute(0, 2, 3, 1).numpy()
 
     @property
-    def tokens(self) -> list[list[int]]:
-        """Token ids of the cells of every image."""
+    def tokens(self) -> list[list[Any]]:
+        """Token ids or latent vectors of the cells of every image."""
         return [output.tokens for output in self.outputs]
 
     @property

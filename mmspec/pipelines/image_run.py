@@ -15,7 +15,6 @@ from mmspec.pipelines.comparing import Rows, declined_note, generate_both
 from mmspec.pipelines.image_options import ImageOptions, Subject
 from mmspec.pipelines.image_result import ImageOutput, ImageResult
 from mmspec.pipelines.result import Interrupted
-from mmspec.token_target import Request
 from mmspec.trace import Trace, synchronize
 
 if TYPE_CHECKING:
@@ -48,8 +47,8 @@ class ImageRun:
     ) -> None:
         self.pipe, self.options, self.result = pipe, options, result
         self.subjects, self.seeds = list(subjects), list(seeds)
-        self._sampling = pipe.sampling(result.parameters)
-        self._first: Request | None = self._request(range(min(options.batch_size, len(subjects))))
+        self._first: Any = self._request(range(min(options.batch_size, len(subjects))))
+        self._greedy: bool = self._first.greedy
 
     def run(self) -> ImageResult:
         """Every image.
@@ -86,7 +85,7 @@ class ImageRun:
         note = declined_note([self.pipe.route], result.trace)
         if note:
             result.notes.append(note)
-        if result.baseline is not None and result.outputs and self._sampling.greedy:
+        if result.baseline is not None and result.outputs and self._greedy:
             same = all(one.tokens == one.baseline_tokens for one in result.outputs)
             result.baseline.identical = same
             if not same and result.lossless and result.setting["dtype"] != "float32":
@@ -136,11 +135,11 @@ class ImageRun:
         return done
 
     @torch.inference_mode()
-    def _request(self, places: Sequence[int]) -> Request:
+    def _request(self, places: Sequence[int]) -> Any:
         subjects = [self.subjects[place] for place in places]
-        return Request(self.pipe.prepare(subjects, self.result.parameters), self._sampling)
+        return self.pipe.request(subjects, self.result.parameters)
 
-    def _output(self, place: int, row: int, units: list[int], pixels: Tensor) -> ImageOutput:
+    def _output(self, place: int, row: int, units: list[Any], pixels: Tensor) -> ImageOutput:
         subject, seed = self.subjects[place], self.seeds[place]
         return ImageOutput(
             index=place,
@@ -153,8 +152,8 @@ class ImageRun:
             settings=settings_of(self.result, subject, seed),
         )
 
-    def _cells(self, units: list[int]) -> list[int]:
-        """The tokens of the cells, without line ends."""
+    def _cells(self, units: list[Any]) -> list[Any]:
+        """The units of the cells, without line ends."""
         return [units[position] for position in self.result.cells]
 
     def _pixels(self, rows: Rows, trace: Trace) -> Tensor:
@@ -172,7 +171,7 @@ class Watch:
     The callback is called as diffusers does, ``callback(pipe, step, timestep, kwargs)``, after
     every round: ``step`` is the round, 0 being the one that reads the prompts; ``timestep`` the
     number of cells drawn so far over the batch; ``kwargs`` hold ``cells`` (cells drawn, one number
-    an image), ``tokens`` (their ids so far, a list an image) and ``indices`` (which images of the
+    an image), ``tokens`` (their units so far, a list an image, in the order of writing) and ``indices`` (which images of the
     call these are). What it returns is not used: committed tokens stand. An exception ends the
     call.
 

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from image_ar.discrete.grid import Grid
 from mmspec.catalog import Method
+from mmspec.image_target import TokenImages
 from mmspec.messages import Draft, Evidence, Features, Plan, Verdict
 from mmspec.rules import Exact
 from mmspec.rules.certificate import Certificate
-from mmspec.token_target import Prefilled, TokenTarget
+from mmspec.token_target import Prefilled
 from tests.core.toy import AttentionDecoder, Silent
 
 CODES = 8
@@ -42,7 +43,7 @@ class CodesOnly(AttentionDecoder):
         return logits, hidden
 
 
-class ToyImages(TokenTarget):
+class ToyImages(TokenImages):
     """Every prompt or class is one token in front; pixels are grey squares."""
 
     name = "toy"
