@@ -45,8 +45,8 @@ class ImageTarget(Protocol):
     ) -> Any:
         """A batch to draw, see :class:`mmspec.roles.Request`.
 
-        Requests of images also have ``greedy``, whether nothing is left to chance, and ``brief(n)``,
-        the same with about ``n`` units, for a warm-up.
+        Requests of images also have ``greedy``, whether nothing is left to chance, and
+        ``brief(n)``, the same with about ``n`` units, for a warm-up.
 
         Raises:
             ValueError: Something the model does not take.

@@ -171,8 +171,8 @@ class Watch:
     The callback is called as diffusers does, ``callback(pipe, step, timestep, kwargs)``, after
     every round: ``step`` is the round, 0 being the one that reads the prompts; ``timestep`` the
     number of cells drawn so far over the batch; ``kwargs`` hold ``cells`` (cells drawn, one number
-    an image), ``tokens`` (their units so far, a list an image, in the order of writing) and ``indices`` (which images of the
-    call these are). What it returns is not used: committed tokens stand. An exception ends the
+    an image), ``tokens`` (their units so far, a list an image, in the order of writing) and
+    ``indices`` (which images of the call these are). What it returns is not used: committed tokens stand. An exception ends the
     call.
 
     Args:
