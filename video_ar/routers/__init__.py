@@ -1,0 +1,25 @@
+"""Who writes a block: routers that keep drafted blocks or hand them to the target."""
+
+from video_ar.routers.cascade import Cascade
+from video_ar.routers.combined import Budget, Forced
+from video_ar.routers.fixed import DraftOnly, FirstBlock, Random, Stride, TargetOnly
+from video_ar.routers.protocol import BlockEvidence, Decision, MoreScores, Router, route
+from video_ar.routers.reward import Quantile, Threshold
+
+__all__ = [
+    "BlockEvidence",
+    "Budget",
+    "Cascade",
+    "Decision",
+    "DraftOnly",
+    "FirstBlock",
+    "Forced",
+    "MoreScores",
+    "Quantile",
+    "Random",
+    "Router",
+    "Stride",
+    "TargetOnly",
+    "Threshold",
+    "route",
+]

@@ -1,0 +1,116 @@
+"""Routers around another router: blocks that the target always writes, and a budget for it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from mmspec.rules.certificate import Certificate
+from video_ar.checks import check_count, check_number
+from video_ar.routers.fixed import TargetOnly
+from video_ar.routers.protocol import LOSSY, BlockEvidence, Decision, MoreScores, Router
+
+
+@dataclass(frozen=True)
+class Forced:
+    """The target writes the given blocks; the inner router decides on the others.
+
+    Forced blocks are decided before they are drafted, so nothing is drafted, decoded or scored for
+    them. With block 0 this is the published setting (SDVG, arXiv 2604.17397).
+
+    Attributes:
+        blocks: Indices of blocks that the target writes.
+        inner: Decides on all others.
+
+    Raises:
+        ValueError: An index that no block can have.
+    """
+
+    blocks: Collection[int]
+    inner: Router
+
+    name = "forced"
+
+    def __post_init__(self) -> None:
+        for block in self.blocks:
+            check_count("a forced block", block)
+        object.__setattr__(self, "blocks", frozenset(self.blocks))
+
+    @property
+    def needs_pixels(self) -> bool:
+        """As the inner router."""
+        return self.inner.needs_pixels
+
+    @property
+    def needs_scores(self) -> bool:
+        """As the inner router."""
+        return self.inner.needs_scores
+
+    @property
+    def certificate(self) -> Certificate:
+        """As the inner router."""
+        return self.inner.certificate
+
+    def decide(self, evidence: BlockEvidence) -> Decision | MoreScores:
+        """Pure."""
+        if evidence.block in self.blocks:
+            return Decision(False, None, f"the target always writes block {evidence.block}")
+        return self.inner.decide(evidence)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the inner router refuses goes to the target while the budget lasts; then drafts stay.
+
+    Once it is spent, blocks are kept without being scored. A budget of time makes decisions depend
+    on the speed of the machine; one of blocks does not.
+
+    Attributes:
+        max_target_blocks: Most blocks of a video that the target writes; None is no limit.
+        seconds: Most time of a video that the target takes. The next block is taken to need the
+            mean of those before; the first is always granted.
+        inner: Whose refusals are granted; by default the first blocks of a video use the budget up.
+
+    Raises:
+        ValueError: No limit is given, or a limit out of range.
+    """
+
+    max_target_blocks: int | None = None
+    seconds: float | None = None
+    inner: Router = field(default_factory=TargetOnly)
+
+    name = "budget"
+    certificate = LOSSY
+
+    def __post_init__(self) -> None:
+        if self.max_target_blocks is None and self.seconds is None:
+            raise ValueError("a budget needs max_target_blocks or seconds; give one of them")
+        if self.max_target_blocks is not None:
+            check_count("max_target_blocks", self.max_target_blocks)
+        if self.seconds is not None:
+            check_number("seconds", self.seconds, 0.0)
+
+    @property
+    def needs_pixels(self) -> bool:
+        """As the inner router."""
+        return self.inner.needs_pixels
+
+    @property
+    def needs_scores(self) -> bool:
+        """As the inner router."""
+        return self.inner.needs_scores
+
+    def decide(self, evidence: BlockEvidence) -> Decision | MoreScores:
+        """Pure."""
+        if self._spent(evidence):
+            return Decision(True, None, "the budget of the target is spent")
+        return self.inner.decide(evidence)
+
+    def _spent(self, evidence: BlockEvidence) -> bool:
+        """Whether the target may not write one more block."""
+        done = evidence.target_blocks
+        if self.max_target_blocks is not None and done >= self.max_target_blocks:
+            return True
+        if self.seconds is None or done == 0:
+            return False
+        return evidence.target_seconds * (done + 1) / done > self.seconds

@@ -1,0 +1,158 @@
+"""What a block router sees and says.
+
+A router decides block by block whether the drafter's block is kept or the target writes it again.
+It is a pure function of the evidence. Asked before anything was drafted it either decides at once,
+or names the frames whose scores it has to see; so work that no decision needs is never done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from torch import Tensor
+
+from mmspec.rules.certificate import Certificate
+from video_ar.checks import check_count
+
+LOSSY = Certificate(
+    "lossy",
+    "blocks of the drafter are kept as they are; nothing bounds how far the video is from the "
+    "target's",
+)
+EXACT = Certificate("exact", "the target writes every block")
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What becomes of a block.
+
+    Attributes:
+        accept: True keeps the drafter's block, False has the target write it.
+        score: The number that was compared with a threshold; None where none was. After an early
+            exit it is that of the frames seen.
+        reason: For people, in a few words.
+    """
+
+    accept: bool
+    score: float | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class MoreScores:
+    """A router's request: the scores of these frames of the block, which must be drafted first.
+
+    Attributes:
+        frames: Indices within the block; none of them scored so far.
+    """
+
+    frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class BlockEvidence:
+    """All that a router may look at.
+
+    Attributes:
+        block: Index of the block.
+        blocks: Blocks of the whole video.
+        frames: Pixel frames of this block.
+        scores: Frame index to score, as far as scored; larger is better.
+        history: Decisions on the blocks before, in order.
+        earlier: Block scores of videos made before; only for routers that adapt to them.
+        target_seconds: Time that the target has spent on blocks of this video.
+
+    Raises:
+        ValueError: The parts do not fit together.
+    """
+
+    block: int
+    blocks: int
+    frames: int
+    scores: Mapping[int, float] = field(default_factory=dict)
+    history: tuple[Decision, ...] = ()
+    earlier: tuple[float, ...] = ()
+    target_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_count("blocks", self.blocks, 1)
+        check_count("block", self.block, 0, self.blocks - 1)
+        check_count("frames", self.frames, 1)
+        if len(self.history) != self.block:
+            raise ValueError(
+                f"block {self.block} comes after {self.block} decisions, got {len(self.history)}; "
+                "history holds one decision for every block before, forced ones included"
+            )
+        if outside := sorted(frame for frame in self.scores if not 0 <= frame < self.frames):
+            raise ValueError(f"a block of {self.frames} frames has no frames {outside}")
+
+    @property
+    def missing(self) -> tuple[int, ...]:
+        """Frames without a score, in order."""
+        return tuple(frame for frame in range(self.frames) if frame not in self.scores)
+
+    @property
+    def target_blocks(self) -> int:
+        """Blocks before this one that the target wrote."""
+        return sum(not decision.accept for decision in self.history)
+
+    def with_scores(self, frames: Sequence[int], scores: Tensor) -> BlockEvidence:
+        """A copy that also knows the scores ``(len(frames),)``; reads them from their device.
+
+        Raises:
+            ValueError: There is not one score for every frame.
+        """
+        if scores.shape != (len(frames),):
+            raise ValueError(f"{len(frames)} frames need as many scores, got {tuple(scores.shape)}")
+        found = dict(zip(frames, scores.tolist(), strict=True))
+        return replace(self, scores={**self.scores, **found})
+
+
+class Router(Protocol):
+    """Keeps or refuses drafted blocks. Neither mutated by deciding nor random without a seed."""
+
+    @property
+    def name(self) -> str:
+        """What users type."""
+
+    @property
+    def needs_pixels(self) -> bool:
+        """Whether a drafted block must be decoded before the decision, for some block at least."""
+
+    @property
+    def needs_scores(self) -> bool:
+        """Whether a scorer must be there."""
+
+    @property
+    def certificate(self) -> Certificate:
+        """What is promised about the video."""
+
+    def decide(self, evidence: BlockEvidence) -> Decision | MoreScores:
+        """Decide, or say which frames' scores are missing for it."""
+
+
+def route(
+    router: Router, evidence: BlockEvidence, score: Callable[[tuple[int, ...]], Tensor]
+) -> Decision:
+    """Ask a router until it decides, and score what it asks for.
+
+    Args:
+        router: Not changed.
+        evidence: Of one block, with or without scores.
+        score: From frame indices to their scores, ``(len(frames),)``.
+
+    Raises:
+        ValueError: The router asks for frames that it has seen, so that it would never decide.
+    """
+    step = router.decide(evidence)
+    while isinstance(step, MoreScores):
+        if not set(step.frames) - set(evidence.scores):
+            raise ValueError(
+                f"router '{router.name}' asks again for frames {step.frames} of block "
+                f"{evidence.block}; it has to decide once it has seen them"
+            )
+        evidence = evidence.with_scores(step.frames, score(step.frames))
+        step = router.decide(evidence)
+    return step
