@@ -1,0 +1,1 @@
+"""Speculation over continuous image tokens: latent vectors that a diffusion head draws."""

@@ -1,0 +1,154 @@
+"""A drafter of latent vectors: a model of the same kind, or the target itself with fewer steps."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from image_ar.continuous.decoding import LatentDecoder, LatentState, draw
+from image_ar.continuous.evidence import endpoints_of, joined, paths_of
+from image_ar.continuous.laws import Endpoints, Paths
+from image_ar.continuous.request import LatentRequest
+from mmspec.messages import Commit, Draft, Evidence, Plan, Verdict
+from mmspec.noise import Noise
+
+
+class LatentDrafter:
+    """Drafts step after step, along the very noise that the target denoises with.
+
+    With the target's own decoder and fewer denoising steps this needs no second model: the chain
+    is then coarser and every of its steps sees the noise of those it stands for, summed up and
+    brought back to variance one, so that the two ends stay close.
+
+    Args:
+        decoder: The drafting model; it fills pictures in the target's order.
+        steps: Denoising steps; None takes the target's.
+        paths: Record all kernels, for rules that compare paths.
+        name: For the trace.
+
+    Raises:
+        ValueError: Paths of another number of steps than the target's were asked for.
+    """
+
+    def __init__(
+        self,
+        decoder: LatentDecoder,
+        *,
+        steps: int | None = None,
+        paths: bool = False,
+        name: str = "cspd",
+    ) -> None:
+        if paths and steps is not None:
+            raise ValueError(
+                "comparing whole paths needs a drafter with the target's denoising steps; leave "
+                "out draft_steps, or choose a mode that compares the ends of chains"
+            )
+        self.decoder, self.name = decoder, name
+        self._steps, self._paths = steps, paths
+        self._own: LatentState | None = None
+        self._known: list[int] = []  # steps of each row that the context holds rightly
+
+    def reset(self) -> None:
+        """Forget the pictures."""
+        self._own, self._known = None, []
+
+    @torch.no_grad()
+    def draft(self, state: LatentState, plan: Plan, noise: Noise) -> Draft:
+        """Draw the next ``plan.length`` steps, fewer near the end of the pictures."""
+        left = max(state.steps - done for done in state.host_lengths)
+        count = min(plan.length, left - 1)
+        if count < 1:
+            return Draft.empty(state.batch, state.device)
+        own = self._follow(state)
+        drawn, records = zip(*(self._step(own) for _ in range(count)), strict=True)
+        # The last step's vectors have not been read by the model yet.
+        self._known = [done + count - 1 for done in state.host_lengths]
+        units, law = torch.cat(drawn, 1), joined(records)
+        healthy = units.isfinite().flatten(1).all(1)
+        valid = (law.places >= 0).any(-1)
+        return Draft.chain(units, law, source=self.name, healthy=healthy, valid=valid)
+
+    def observe(
+        self, state: LatentState, draft: Draft, evidence: Evidence, verdict: Verdict, commit: Commit
+    ) -> None:
+        """Nothing to note: the next draft follows the target's state."""
+
+    def _follow(self, state: LatentState) -> LatentState:
+        """Bring the own state to the committed steps."""
+        own = self._own
+        if own is None:
+            own = self._own = self._open(state)
+            self._known = [0] * own.batch
+        # The target's own unit, the last one, has never been read.
+        pairs = zip(self._known, state.host_lengths, strict=True)
+        self._known = [min(known, done - 1) for known, done in pairs]
+        own.vectors, own.lengths = state.vectors, state.lengths
+        own.host_lengths = list(state.host_lengths)
+        own.pending = max(d - k for d, k in zip(own.host_lengths, self._known, strict=True))
+        return own
+
+    def _open(self, state: LatentState) -> LatentState:
+        """Have the own model read what is to be drawn."""
+        request = LatentRequest(
+            inputs=state.inputs,
+            cells=self.decoder.cells,
+            denoising=state.denoising,
+            ar_steps=state.ar_steps,
+            noise=state.noise,
+        )
+        own, _ = LatentState.start(self.decoder, request, self._steps)
+        if not torch.equal(own.layout, state.layout):
+            raise ValueError(
+                "the drafter fills pictures in another order than the target; both must be causal, "
+                "or both masked with one grid"
+            )
+        return own
+
+    def _step(self, own: LatentState) -> tuple[Tensor, Endpoints | Paths]:
+        """Draw one step ``(batch, 1, group, width)`` and write it into the own state."""
+        nothing = own.vectors.new_zeros(own.batch, 0, own.group, self.decoder.width)
+        condition = self.decoder.conditions(own, nothing)
+        places = own.places(1)
+        normals = coarser(own.normals(places).flatten(0, 2), own.process.steps)
+        chain, vectors = draw(own, condition, normals, record=self._paths)
+        record: Endpoints | Paths = endpoints_of(chain, vectors, places)
+        if self._paths:
+            record = paths_of(chain, places)
+        unit = vectors.view(*places.shape, -1)
+        own.write(places, unit)
+        own.lengths = own.lengths + 1
+        own.host_lengths = [length + 1 for length in own.host_lengths]
+        own.pending = 1
+        return unit, record
+
+
+def coarser(normals: Tensor, steps: int) -> Tensor:
+    """Noise of a chain of fewer steps that follows the finer one's.
+
+    A coarse step stands for a run of fine ones. It gets the sum of their normals over the root of
+    their number, which is standard normal too; the start and the last step keep their own.
+
+    Args:
+        normals: ``(rows, fine + 1, width)``.
+        steps: Coarse steps, at most ``fine``.
+
+    Returns:
+        ``(rows, steps + 1, width)``; ``normals`` itself where nothing changes.
+
+    Raises:
+        ValueError: More steps than the finer chain has.
+    """
+    fine = normals.shape[1] - 1
+    if steps == fine:
+        return normals
+    if steps > fine:
+        raise ValueError(
+            f"a drafter of {steps} denoising steps cannot follow a target of {fine}; "
+            "give draft_steps of at most the target's"
+        )
+    owner = torch.arange(fine - 1, device=normals.device) * (steps - 1) // (fine - 1)
+    sums = normals.new_zeros(len(normals), steps - 1, normals.shape[-1])
+    sums.index_add_(1, owner, normals[:, 1:-1])
+    counts = owner.bincount(minlength=steps - 1).to(normals.dtype)
+    middle = sums / counts.sqrt().view(1, -1, 1)
+    return torch.cat([normals[:, :1], middle, normals[:, -1:]], 1)
