@@ -53,7 +53,9 @@ class Method:
         name: What users type.
         family: What one unit is: ``text`` or ``image``, later ``video``.
         summary: One sentence.
-        build: Dotted path of ``build(context) -> Drafter``; empty for plain decoding.
+        build: Dotted path of ``build(context) -> Drafter``; empty for plain decoding. A build with
+            options may have a method ``check(options)`` that refuses wrong values, see
+            :mod:`image_ar.discrete.options`.
         length: Draft steps a round by default.
         width: Children of a node by default; 1 is a chain.
         budget: Most nodes a round by default; 0 means ``length * width``.
@@ -124,7 +126,11 @@ class Method:
         return rule
 
     def check_options(self, options: Mapping[str, Any]) -> None:
-        """Refuse an option the method does not know, instead of ignoring it."""
+        """Refuse an option that the method does not know, or a value that its part refuses.
+
+        Raises:
+            ValueError: The message names what is known or allowed.
+        """
         own = (*self.options, *self.rule_options)
         unknown = sorted(set(options) - set(own))
         if unknown:
@@ -132,6 +138,11 @@ class Method:
             raise ValueError(
                 f"method '{self.name}' has no option {', '.join(unknown)}; it knows {known}"
             )
+        for path, names in ((self.build, self.options), (self.rule, self.rule_options)):
+            given = {name: value for name, value in options.items() if name in names}
+            check = getattr(resolve(path), "check", None) if given else None
+            if check is not None:
+                check(given)
 
     def as_dict(self) -> dict[str, Any]:
         """What `mmspec methods --json` prints."""
@@ -150,6 +161,7 @@ def _only(context: BuildContext, names: tuple[str, ...]) -> BuildContext:
 
 
 _RELAXED_OPTIONS = ("residual", "track_bias")
+_NEIGHBOUR_OPTIONS = ("k", "normalize", "neighbours")
 _IMAGE_EAGLE = "an image drafter trained for the target"
 
 METHODS: tuple[Method, ...] = (
@@ -305,7 +317,7 @@ METHODS: tuple[Method, ...] = (
         rule="image_ar.discrete.rule_building:build_lantern",
         certificate=RELAXED,
         options=("tree",),
-        rule_options=("delta", "k", "normalize", *_RELAXED_OPTIONS),
+        rule_options=("delta", *_NEIGHBOUR_OPTIONS, *_RELAXED_OPTIONS),
         trained=True,
         needs=_IMAGE_EAGLE,
         paper="Jang et al. 2025, arXiv 2410.03355",
@@ -321,7 +333,7 @@ METHODS: tuple[Method, ...] = (
         rule="image_ar.discrete.rule_building:build_lantern_plus",
         certificate=RELAXED,
         options=("tree",),
-        rule_options=("multiplier", "k", "normalize", *_RELAXED_OPTIONS),
+        rule_options=("multiplier", *_NEIGHBOUR_OPTIONS, *_RELAXED_OPTIONS),
         trained=True,
         needs=_IMAGE_EAGLE,
         paper="Park et al. 2025, arXiv 2502.06352",
@@ -349,7 +361,7 @@ METHODS: tuple[Method, ...] = (
         rule="image_ar.discrete.building:build_mulo_rule",
         certificate=RELAXED,
         options=("rows", "upsampler", "margin"),
-        rule_options=("tau", "k", "radius", "order", "window", "normalize"),
+        rule_options=("tau", *_NEIGHBOUR_OPTIONS, "radius", "order", "window"),
         trained=True,
         needs="a low-resolution model with the target's image tokenizer",
         paper="arXiv 2601.05149",

@@ -6,32 +6,40 @@ import json
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from image_ar.discrete import codebooks, jacobi
+from image_ar.discrete.eagle import trees
 from image_ar.discrete.eagle.drafter import ImageEagleDrafter
 from image_ar.discrete.eagle.network import ImageEagle
 from image_ar.discrete.eagle.storage import load
 from image_ar.discrete.jacobi import JacobiDrafter
+from image_ar.discrete.mulo import drafter, rule, scaling
 from image_ar.discrete.mulo.drafter import MultiScaleDrafter
 from image_ar.discrete.mulo.rule import MultiScaleRule
 from image_ar.discrete.mulo.scales import Scales
 from image_ar.discrete.mulo.scaling import LatentScaling, PixelScaling
 from image_ar.discrete.mulo.storage import load as load_upsampler
 from image_ar.discrete.mulo.upsampler import Upsampler
-from image_ar.discrete.neighbours import CodeIds, Neighbours
+from image_ar.discrete.neighbours import CodeIds
+from image_ar.discrete.options import optional, path_or, takes
 from mmspec.catalog import BuildContext
 
+_UPSAMPLER = optional(path_or("an up-sampler", Upsampler))
+_JACOBI_START = {"initialise": jacobi.CHECKS["initialise"]}
 
+
+@takes(_JACOBI_START)
 def build_sjd(context: BuildContext) -> JacobiDrafter:
     """Speculative Jacobi decoding; option ``initialise``."""
     return _jacobi(context, redraw="independent", **context.options)
 
 
+@takes(jacobi.CHECKS)
 def build_scd(context: BuildContext) -> JacobiDrafter:
     """Speculative Jacobi decoding with a coupled redraw; options ``redraw``, ``initialise``."""
     return _jacobi(context, **context.options)
 
 
+@takes(trees.CHECKS)
 def build_eagle(context: BuildContext) -> ImageEagleDrafter:
     """A chain or a static tree from the target's hidden states; option ``tree``.
 
@@ -63,6 +71,7 @@ def _jacobi(context: BuildContext, **options: Any) -> JacobiDrafter:
     )
 
 
+@takes({**drafter.CHECKS, **scaling.CHECKS, "upsampler": _UPSAMPLER})
 def build_mulo(context: BuildContext) -> MultiScaleDrafter:
     """A low-resolution model of the target's codebook drafts whole rows.
 
@@ -99,21 +108,19 @@ def build_mulo(context: BuildContext) -> MultiScaleDrafter:
         raise ValueError(f"method 'mulo' scales pictures down; {target.name} cannot encode pixels")
     pixels = PixelScaling(codec, codec.encode, scales.ratio, options.pop("margin", 2))
     up = _upsampler(chosen, target, scales.ratio) or pixels
-    ids = getattr(target, "image_ids", None)
-    codes = CodeIds(len(target.codebook), ids if isinstance(ids, Tensor) else None)
+    codes = CodeIds(len(target.codebook), codebooks.ids_of(target))
     return MultiScaleDrafter(low, scales, up, pixels, codes, **options)
 
 
+@takes({**rule.CHECKS, **codebooks.CHECKS})
 def build_mulo_rule(context: BuildContext) -> MultiScaleRule:
-    """Options ``tau``, ``k``, ``radius``, ``order``, ``window`` and ``normalize``."""
+    """Options ``tau``, ``k``, ``radius``, ``order``, ``window``, ``normalize``, ``neighbours``."""
     target: Any = context.target
     options = dict(context.options)
-    normalize = options.pop("normalize", target.codebook_normalized)
+    how = {name: options.pop(name) for name in codebooks.CHECKS if name in options}
     near = None
     if options.get("k"):
-        ids = getattr(target, "image_ids", None)
-        ids = ids if isinstance(ids, Tensor) else None
-        near = Neighbours.build(target.codebook, options["k"], normalize, ids)
+        near = codebooks.neighbours_of(target, options["k"], **how)
     return MultiScaleRule(target.grid, neighbours=near, **options)
 
 

@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from image_ar.discrete.relaxation import Odds, Relaxation, check_range
+from image_ar.discrete.options import check_values, real
+from image_ar.discrete.relaxation import Odds, Relaxation
 from mmspec.rules.certificate import Certificate
+
+CHECKS = {"delta": real(1.0), "nu": real(0.0), "mu": real(0.0)}
 
 
 @dataclass(frozen=True)
@@ -38,9 +41,7 @@ class AnnealedRelaxation(Relaxation):
     never_below = True
 
     def __post_init__(self) -> None:
-        check_range("delta", self.delta, 1.0)
-        check_range("nu", self.nu, 0.0)
-        check_range("mu", self.mu, 0.0)
+        check_values(CHECKS, vars(self))
 
     @property
     def certificate(self) -> Certificate:

@@ -9,11 +9,17 @@ import torch
 from torch import Tensor
 
 from image_ar.discrete.neighbours import CodeIds
-from image_ar.discrete.relaxation import Odds, Relaxation, check_range
+from image_ar.discrete.options import check_values, one_of, optional, real, whole
+from image_ar.discrete.relaxation import Odds, Relaxation
 from mmspec.rules.certificate import Certificate
 
 Mode = Literal["window", "partition", "official"]
-_MODES = ("window", "partition", "official")
+CHECKS = {
+    "group_size": whole(1),
+    "p_tol": real(0.0),
+    "distance_tol": optional(real(0.0)),
+    "mode": one_of(("window", "partition", "official")),
+}
 _CHUNK = 2**23  # gathered group members held at a time
 
 
@@ -65,17 +71,13 @@ class GroupedSpeculation(Relaxation):
     never_below = False
 
     def __post_init__(self) -> None:
-        check_range("group_size", self.group_size, 1)
-        check_range("p_tol", self.p_tol, 0.0)
-        if self.mode not in _MODES:
-            raise ValueError(f"unknown mode {self.mode!r} of GSD; choose from {', '.join(_MODES)}")
+        check_values(CHECKS, vars(self))
+        check_distance(self.mode, self.distance_tol)
         if self.distance_tol is None:
             return
-        check_range("distance_tol", self.distance_tol, 0.0)
-        if self.codebook is None or self.mode == "partition":
+        if self.codebook is None:
             raise ValueError(
-                f"distance_tol={self.distance_tol:g} needs a codebook and a mode other than "
-                "'partition'; give both or leave distance_tol out"
+                f"distance_tol={self.distance_tol:g} needs a codebook; give one or leave it out"
             )
         names = CodeIds(len(self.codebook), self.ids)
         object.__setattr__(self, "_code_of", names.codes.to(self.codebook.device))
@@ -83,7 +85,7 @@ class GroupedSpeculation(Relaxation):
     @property
     def residuals(self) -> tuple[str, ...]:  # type: ignore[override]
         """``cluster`` needs groups that do not overlap."""
-        return ("optimal", "plain", "cluster") if self.mode == "partition" else ("optimal", "plain")
+        return residuals_of(self.mode)
 
     @property
     def certificate(self) -> Certificate:
@@ -189,6 +191,24 @@ class GroupedSpeculation(Relaxation):
         (here, known), (there, also) = rows(units), rows(ids)
         squared = (there - here.unsqueeze(-2)).square().sum(-1)
         return (squared < self.distance_tol) & known.unsqueeze(-1) & also
+
+
+def residuals_of(mode: str) -> tuple[str, ...]:
+    """Names of the residual laws that a mode can be used with."""
+    return ("optimal", "plain", "cluster") if mode == "partition" else ("optimal", "plain")
+
+
+def check_distance(mode: str, distance_tol: float | None) -> None:
+    """Refuse a distance where ranks alone make the groups.
+
+    Raises:
+        ValueError: With the fix.
+    """
+    if distance_tol is not None and mode == "partition":
+        raise ValueError(
+            f"distance_tol={distance_tol:g} needs a mode other than 'partition', whose groups are "
+            "blocks of ranks; leave one of them out"
+        )
 
 
 def _ranks(order: Tensor) -> Tensor:

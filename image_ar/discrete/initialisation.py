@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from image_ar.discrete.options import one_of
+
 if TYPE_CHECKING:
     from image_ar.discrete.grid import Grid
     from mmspec.noise import Noise
     from mmspec.state import State
 
 INITIALISATIONS = ("random", "left", "above", "left_law")
+CHECKS = {"initialise": one_of(INITIALISATIONS)}
 _STREAM = "jacobi-start"
 
 
@@ -64,8 +67,7 @@ class Initialiser:
     """
 
     def __init__(self, grid: Grid, how: str, image_ids: Tensor) -> None:
-        if how not in INITIALISATIONS:
-            raise ValueError(f"initialise must be one of {', '.join(INITIALISATIONS)}, got '{how}'")
+        CHECKS["initialise"]("initialise", how)
         if not image_ids.numel():
             raise ValueError("image_ids is empty; give the vocabulary ids of the image codes")
         self._image_ids, self._sources = image_ids, source_table(grid, how)

@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from image_ar.discrete import initialisation
 from image_ar.discrete.coupling import maximal_redraw, shared_redraw
 from image_ar.discrete.initialisation import Initialiser, forced_table
+from image_ar.discrete.options import one_of
 from mmspec.distributions import Categorical, Law, OneHot, invert_cdf, take_rows
 from mmspec.messages import Commit, Draft, Evidence, Plan, Verdict
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from mmspec.state import State
 
 _NAMES = {"independent": "sjd", "maximal": "scd", "gumbel": "scd-gs"}
+CHECKS = {"redraw": one_of(_NAMES), **initialisation.CHECKS}
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,7 @@ class JacobiDrafter:
         initialise: str = "left",
         image_ids: Tensor | slice | None = None,
     ) -> None:
-        if redraw not in _NAMES:
-            raise ValueError(f"redraw must be one of {', '.join(_NAMES)}, got '{redraw}'")
+        CHECKS["redraw"]("redraw", redraw)
         if not isinstance(image_ids, Tensor):
             image_ids = torch.arange(vocab_size)[image_ids or slice(None)]
         self.name = _NAMES[redraw]

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from image_ar.discrete.neighbours import Neighbours
-from image_ar.discrete.relaxation import Odds, Relaxation, check_range
+from image_ar.discrete.options import check_values, real, whole
+from image_ar.discrete.relaxation import Odds, Relaxation
 from mmspec.rules.certificate import Certificate
 
 RESIDUALS = ("optimal", "plain", "mass_moved", "official_static", "official_dynamic")
+CHECKS = {"delta": real(0.0, 1.0), "multiplier": real(1.0), "k": whole(0)}
 EXACT = Certificate("exact", "nothing is pooled, which leaves the exact rule")
 _CHUNK = 2**23  # gathered masses held at a time
 
@@ -118,8 +120,8 @@ class Lantern(_Pooling):
     name = "lantern"
 
     def __post_init__(self) -> None:
-        check_range("delta", self.delta, 0.0, 1.0)
-        check_range("k", self.k, 0, self.neighbours.k_max)
+        check_values(CHECKS, vars(self))
+        whole(0, self.neighbours.k_max)("k", self.k)
 
     @property
     def reach(self) -> int:
@@ -164,8 +166,8 @@ class LanternPlus(_Pooling):
     name = "lantern++"
 
     def __post_init__(self) -> None:
-        check_range("multiplier", self.multiplier, 1.0)
-        check_range("k", self.k, 0, self.neighbours.k_max)
+        check_values(CHECKS, vars(self))
+        whole(0, self.neighbours.k_max)("k", self.k)
 
     @property
     def reach(self) -> int:

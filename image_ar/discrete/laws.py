@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from image_ar.discrete.lantern import Lantern, LanternPlus, Pooled
+from image_ar.discrete.options import one_of
 from image_ar.discrete.relaxation import Relaxation, every_unit
 from mmspec.distributions import residual as plain_residual
 from mmspec.distributions import total_variation
@@ -73,11 +74,7 @@ def check_residual(relaxation: Relaxation, residual: str) -> None:
         ValueError: With the names that are possible, or with the width of the neighbour table that
             the residual needs.
     """
-    if residual not in relaxation.residuals:
-        raise ValueError(
-            f"unknown residual {residual!r} for {relaxation.name}; "
-            f"choose from {', '.join(relaxation.residuals)}"
-        )
+    one_of(relaxation.residuals)(f"the residual of {relaxation.name}", residual)
     if residual in ("official_static", "official_dynamic"):
         policy = _lantern(relaxation)
         if policy.clears > policy.neighbours.k_max:

@@ -118,9 +118,20 @@ class Neighbours:
         return torch.where((code >= 0).unsqueeze(-1), near, -1)
 
     def save(self, path: str | Path) -> None:
-        """Write the table and the codebook's fingerprint as safetensors."""
+        """Write the table and the codebook's fingerprint as safetensors; whole or not at all.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
         notes = {_FINGERPRINT: self.fingerprint, _NORMALIZED: str(self.normalize).lower()}
-        save_file({_TABLE: self.table.contiguous()}, str(path), metadata=notes)
+        file = Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_name(f".{file.name}.part")
+        try:
+            save_file({_TABLE: self.table.contiguous()}, part, metadata=notes)
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | Path, codebook: Tensor, ids: Tensor | None = None) -> Neighbours:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import isfinite
 from typing import NamedTuple, Protocol
 
 import torch
@@ -82,14 +81,3 @@ class Relaxation(Protocol):
 def every_unit(p: Tensor) -> Tensor:
     """All unit ids, in the shape of ``p`` ``(..., vocab)``; a view."""
     return torch.arange(p.shape[-1], device=p.device).expand(p.shape)
-
-
-def check_range(name: str, value: float, low: float, high: float = float("inf")) -> None:
-    """Refuse an option outside ``[low, high]``, infinity and NaN included.
-
-    Raises:
-        ValueError: With the option's name, the value and the range.
-    """
-    if not (low <= value <= high and isfinite(value)):
-        room = f"between {low} and {high}" if isfinite(high) else f"finite and at least {low}"
-        raise ValueError(f"{name} must be {room}, got {value}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from image_ar.discrete.options import one_of
 from mmspec.messages import Plan
 from mmspec.trees import Tree
 
@@ -25,6 +26,7 @@ NAMED: dict[str, tuple[tuple[int, ...], ...]] = {
         "00000 00001 00002 00010 00011 00100 00101 00110 00200"
     ),
 }
+CHECKS = {"tree": one_of(NAMED)}
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,7 @@ def shape_of(plan: Plan, name: str) -> Shape:
     Raises:
         ValueError: No such tree.
     """
-    if name not in NAMED:
-        raise ValueError(f"unknown tree '{name}': choose from {', '.join(NAMED)}")
+    CHECKS["tree"]("tree", name)
     if plan.width == 1:
         return _shape(tuple((0,) * depth for depth in range(1, plan.length + 1)))
     kept = [path for path in NAMED[name] if len(path) <= plan.length and max(path) < plan.width]

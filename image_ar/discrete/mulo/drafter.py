@@ -12,6 +12,7 @@ from image_ar.discrete.grid import Grid
 from image_ar.discrete.mulo.scales import Block, Scales
 from image_ar.discrete.mulo.scaling import Down, Up
 from image_ar.discrete.neighbours import CodeIds
+from image_ar.discrete.options import whole
 from mmspec.distributions import Law
 from mmspec.messages import Commit, Draft, Evidence, Plan, Verdict
 from mmspec.noise import Noise
@@ -19,6 +20,7 @@ from mmspec.state import State
 from mmspec.token_target import Request, TokenTarget
 
 STREAM = "mulo"
+CHECKS = {"rows": whole(1)}
 
 
 @dataclass
@@ -76,8 +78,7 @@ class MultiScaleDrafter:
         ids: CodeIds,
         rows: int = 1,
     ) -> None:
-        if not 1 <= rows <= scales.low.rows:
-            raise ValueError(f"rows must be between 1 and {scales.low.rows}, got {rows}")
+        whole(1, scales.low.rows)("rows", rows)
         self._low, self._scales, self._rows = low, scales, rows
         self._up, self._down, self._ids = upsampler, scaling, ids
         self.reset()

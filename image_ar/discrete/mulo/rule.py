@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import inf, isfinite
+from math import inf
 
 import torch
 from torch import Tensor
@@ -10,12 +10,21 @@ from torch import Tensor
 from image_ar.discrete.grid import Grid
 from image_ar.discrete.mulo.geometry import ORDERS, Cell, pooled_mass, spread, wave_numbers
 from image_ar.discrete.neighbours import Neighbours
+from image_ar.discrete.options import check_values, one_of, real, whole
 from mmspec.distributions import Categorical, Law, OneHot
 from mmspec.messages import Draft, Evidence, Regeneration, Verdict
 from mmspec.noise import Noise
 from mmspec.rules import Match
 from mmspec.rules.certificate import Certificate
 from mmspec.rules.match import STREAM
+
+CHECKS = {
+    "tau": real(0.0),
+    "k": whole(0),
+    "radius": whole(1),
+    "order": one_of(ORDERS),
+    "window": whole(1),
+}
 
 
 class MultiScaleRule:
@@ -39,7 +48,7 @@ class MultiScaleRule:
 
     Args:
         grid: Geometry of the picture.
-        tau: Least mass of a cell that stays.
+        tau: Least mass of a cell that stays; 0 keeps all, above 1 keeps none.
         k: Nearest codes whose mass counts; 0 looks at the unit alone.
         radius: Rows and columns by which refusals spread, 1 or more.
         order: Order inside an island, see :func:`~image_ar.discrete.mulo.geometry.wave_numbers`.
@@ -67,16 +76,8 @@ class MultiScaleRule:
         window: int = 4,
         neighbours: Neighbours | None = None,
     ) -> None:
-        checks = (
-            ("tau", isfinite(tau) and tau >= 0, "0 (keep all) or above (above 1 keeps none)", tau),
-            ("k", k >= 0, "0 or above", k),
-            ("radius", radius >= 1, "1 or above", radius),
-            ("order", order in ORDERS, f"one of {', '.join(ORDERS)}", order),
-            ("window", window >= 1, "1 or above", window),
-        )
-        for name, good, allowed, given in checks:
-            if not good:
-                raise ValueError(f"{name} must be {allowed}, got {given!r}")
+        given = {"tau": tau, "k": k, "radius": radius, "order": order, "window": window}
+        check_values(CHECKS, given)
         if k and (neighbours is None or neighbours.k_max < k):
             wide = 0 if neighbours is None else neighbours.k_max
             raise ValueError(

@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from image_ar.discrete.mulo.upsampler import Upsampler
+from image_ar.discrete.options import whole
+
+CHECKS = {"margin": whole(0)}
 
 
 class Down(Protocol):
@@ -63,10 +66,8 @@ class PixelScaling:
         ratio: int,
         margin: int = 2,
     ) -> None:
-        if ratio < 2 or margin < 0:
-            raise ValueError(
-                f"ratio must be 2 or above and margin 0 or above, got {ratio} and {margin}"
-            )
+        whole(2)("ratio", ratio)
+        CHECKS["margin"]("margin", margin)
         self._decode, self._encode = decode, encode
         self._ratio, self._margin = ratio, margin
 

@@ -111,7 +111,7 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_options_are_checked() -> None:
-    with pytest.raises(ValueError, match="group_size must be finite and at least 1"):
+    with pytest.raises(ValueError, match="group_size must be at least 1"):
         GroupedSpeculation(0)
     with pytest.raises(ValueError, match="p_tol"):
         GroupedSpeculation(3, p_tol=-1.0)

@@ -382,7 +382,7 @@ def test_forced_units_are_kept_without_bias() -> None:
 
 
 def test_faults_of_use_are_named() -> None:
-    with pytest.raises(ValueError, match="unknown residual 'cluster' for lantern"):
+    with pytest.raises(ValueError, match="residual of lantern must be one of optimal, plain"):
         RelaxedChain(RELAXED["lantern"], "cluster")
     draft, evidence = tree_draft(PARENTS, 2, LAW_P, LAW_Q)
     with pytest.raises(TypeError, match="needs a chain"):

@@ -45,7 +45,9 @@ def test_a_plan_cuts_the_tree_to_its_depth_width_and_budget() -> None:
     shape = shape_of(Plan(2, width=4, budget=7), "naive_extend_57")
     assert shape.tree.nodes == 7
     assert shape.tree.max_depth == 2
-    with pytest.raises(ValueError, match="choose from"):
+    with pytest.raises(
+        ValueError, match="tree must be one of mc_sim_7b_63, naive_extend_57, got 'oak'"
+    ):
         shape_of(Plan(2, width=2), "oak")
 
 

@@ -164,6 +164,6 @@ def test_pixel_scaling_sees_accepted_rows_above() -> None:
     rows = seen[0][0, 0, ::2, 0] * 8
     # The two accepted high rows next to the block as they are, then the block.
     assert rows.tolist() == [2, 3, 8, 8]
-    for ratio, margin in ((1, 2), (2, -1)):
-        with pytest.raises(ValueError, match="ratio"):
+    for ratio, margin, said in ((1, 2, "ratio must be"), (2, -1, "margin must be")):
+        with pytest.raises(ValueError, match=said):
             PixelScaling(codec.decode, codec.encode, ratio, margin)
