@@ -52,18 +52,19 @@ class Recipe:
         tree_width: int | None = None,
         tree_budget: int | None = None,
         long: bool = False,
+        units: str = "tokens",
         **options: Any,
     ) -> Recipe:
         """Settle the method, its drafter and its plan.
 
         Args as in :func:`mmspec.pipelines.loading.load_captioner`; ``long`` is for "auto", see
-        :func:`mmspec.catalog.choose`. ``bias_budget`` is the largest mean one-step bias that a
-        relaxed rule may reach; None sets no limit.
+        :func:`mmspec.catalog.choose`, and ``units`` what an image model draws. ``bias_budget`` is
+        the largest mean one-step bias that a relaxed rule may reach; None sets no limit.
 
         Raises:
             ValueError: Unknown method, option or pacer, or a drafter that is needed and missing.
         """
-        row, why = _row(method, drafter, model, long, family)
+        row, why = _row(method, drafter, model, long, family, units)
         if drafter is None and model is not None:
             drafter = catalog.embedded_folder(model, row.name, family)
         if drafter is None and row.trained:
@@ -74,11 +75,12 @@ class Recipe:
         plan = row.plan(draft_length, tree_width, tree_budget)
         if isinstance(drafter, Path):
             drafter = str(drafter)
-        paced = _budgeted(_pacer(pacer, plan), row, bias_budget)
+        paced = _budgeted(row.paced(_pacer(pacer, plan), options), row, bias_budget)
         return cls(row, drafter, plan, paced, strict, options, why)
 
     def engine(self, target: TokenTarget, load: Callable[..., TokenTarget]) -> Engine:
         """The engine for a target; ``load`` loads a drafter the way the target was loaded."""
+        self.method.check_target(target)
         context = catalog.BuildContext(target, self.drafter, load, self.options)
         given = isinstance(self.drafter, Drafter)
         drafter = self.drafter if given else self.method.drafter(context)
@@ -93,14 +95,14 @@ class Recipe:
 
 
 def _row(
-    method: str, drafter: Any, model: str | None, long: bool, family: str
+    method: str, drafter: Any, model: str | None, long: bool, family: str, units: str
 ) -> tuple[catalog.Method, str]:
     if method != "auto":
         return catalog.get(method, family), ""
     if isinstance(drafter, Drafter):
         return catalog.of_drafter(drafter.name, family), ""
     if family == "image":
-        return catalog.choose_image(drafter)
+        return catalog.choose_image(drafter, units)
     return catalog.choose(model, drafter, long)
 
 

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmspec.messages import Plan
-    from mmspec.roles import Drafter, Rule
+    from mmspec.roles import Drafter, Pacer, Rule
     from mmspec.token_target import TokenTarget
 
 TARGET_LOADER = "adapters.hf_vlm:load_target"
 IMAGE_LOADER = "adapters.image_tokens.loading:load_target"
+IMAGE_UNITS = "adapters.image_tokens.loading:units_of"
 IMAGE_WORDS = "adapters.tiny.world.prompt_parser:parse_prompt"
 IMAGE_SCORER = "adapters.tiny.images.scoring:score_pictures"
 EXACT = "exact: the output law is the target's own; greedy output is identical"
@@ -55,7 +56,7 @@ class Method:
         summary: One sentence.
         build: Dotted path of ``build(context) -> Drafter``; empty for plain decoding. A build with
             options may have a method ``check(options)`` that refuses wrong values, see
-            :mod:`image_ar.discrete.options`.
+            :mod:`image_ar.options`.
         length: Draft steps a round by default.
         width: Children of a node by default; 1 is a chain.
         budget: Most nodes a round by default; 0 means ``length * width``.
@@ -66,6 +67,10 @@ class Method:
         paper: Where it comes from.
         options: Names of the method's own options.
         rule_options: Names of those that its rule takes.
+        units: What it drafts, ``tokens`` or ``latents``; a target has one of them.
+        pace: Dotted path of ``wrap(pacer, options) -> Pacer``, where a method has its own say in
+            when to draft; empty where it has none.
+        pace_options: Names of the options that this takes.
     """
 
     name: str
@@ -82,6 +87,14 @@ class Method:
     paper: str = ""
     options: tuple[str, ...] = ()
     rule_options: tuple[str, ...] = ()
+    units: str = "tokens"
+    pace: str = ""
+    pace_options: tuple[str, ...] = ()
+
+    @property
+    def all_options(self) -> tuple[str, ...]:
+        """Names of all options of the method's own."""
+        return tuple(dict.fromkeys((*self.options, *self.rule_options, *self.pace_options)))
 
     @property
     def lossless(self) -> bool:
@@ -121,9 +134,33 @@ class Method:
 
     def make_rule(self, context: BuildContext) -> Rule:
         """A new acceptance rule; one with options is made for the target at hand."""
+        if not self.build and hasattr(context.target, "plain_rule"):
+            plain: Rule = context.target.plain_rule()
+            return plain
         make = resolve(self.rule)
         rule: Rule = make(_only(context, self.rule_options)) if self.rule_options else make()
         return rule
+
+    def paced(self, pacer: Pacer, options: Mapping[str, Any]) -> Pacer:
+        """A pacer with the method's own say in when to draft."""
+        if not self.pace:
+            return pacer
+        wrapped: Pacer = resolve(self.pace)(pacer, options)
+        return wrapped
+
+    def check_target(self, target: Any) -> None:
+        """Refuse a target whose units the method does not draft.
+
+        Raises:
+            ValueError: Names the methods that fit.
+        """
+        units = getattr(target, "units", "tokens")
+        if self.build and self.units != units:
+            fit = [row.name for row in methods(self.family) if not row.build or row.units == units]
+            raise ValueError(
+                f"method '{self.name}' drafts {self.units} and this model draws {units}; "
+                f"methods that fit: {', '.join(fit)}"
+            )
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Refuse an option that the method does not know, or a value that its part refuses.
@@ -131,14 +168,18 @@ class Method:
         Raises:
             ValueError: The message names what is known or allowed.
         """
-        own = (*self.options, *self.rule_options)
+        own = self.all_options
         unknown = sorted(set(options) - set(own))
         if unknown:
             known = ", ".join((*PLAN_OPTIONS, *own))
             raise ValueError(
                 f"method '{self.name}' has no option {', '.join(unknown)}; it knows {known}"
             )
-        for path, names in ((self.build, self.options), (self.rule, self.rule_options)):
+        for path, names in (
+            (self.build, self.options),
+            (self.rule, self.rule_options),
+            (self.pace, self.pace_options),
+        ):
             given = {name: value for name, value in options.items() if name in names}
             check = getattr(resolve(path), "check", None) if given else None
             if check is not None:
@@ -151,7 +192,7 @@ class Method:
             **{key: getattr(self, key) for key in shown},
             "paper": self.paper,
             "plan": {"length": self.length, "width": self.width, "budget": self.budget},
-            "options": [*self.options, *self.rule_options],
+            "options": list(self.all_options),
         }
 
 
@@ -162,6 +203,13 @@ def _only(context: BuildContext, names: tuple[str, ...]) -> BuildContext:
 
 _RELAXED_OPTIONS = ("residual", "track_bias")
 _NEIGHBOUR_OPTIONS = ("k", "normalize", "neighbours")
+_LATENT_OPTIONS = ("mode", "draft_steps")
+_LATENT_RULE = ("mode", "delta", "sigma_v", "rounds", "zeros_on_failure")
+_LATENT: dict[str, Any] = {
+    "units": "latents",
+    "pace": "image_ar.continuous.building:pace",
+    "pace_options": ("mode", "prefill"),
+}
 _IMAGE_EAGLE = "an image drafter trained for the target"
 
 METHODS: tuple[Method, ...] = (
@@ -366,6 +414,34 @@ METHODS: tuple[Method, ...] = (
         needs="a low-resolution model with the target's image tokenizer",
         paper="arXiv 2601.05149",
     ),
+    Method(
+        name="cspd",
+        family="image",
+        summary="a smaller model of latent vectors drafts along the noise that the target uses",
+        build="image_ar.continuous.building:build_model",
+        length=16,
+        rule="image_ar.continuous.building:build_rule",
+        certificate=RELAXED,
+        options=_LATENT_OPTIONS,
+        rule_options=_LATENT_RULE,
+        trained=True,
+        needs="a smaller model of the same vectors",
+        paper="Wang et al. 2024, arXiv 2411.11925",
+        **_LATENT,
+    ),
+    Method(
+        name="cspd-self",
+        family="image",
+        summary="the model itself drafts, with a tenth of its denoising steps",
+        build="image_ar.continuous.building:build_self",
+        length=8,
+        rule="image_ar.continuous.building:build_rule",
+        certificate=RELAXED,
+        options=_LATENT_OPTIONS,
+        rule_options=_LATENT_RULE,
+        paper="the rule of arXiv 2411.11925 without a second model",
+        **_LATENT,
+    ),
 )
 
 # Models that come with the package, and which of their drafters fits which method.
@@ -387,6 +463,8 @@ EMBEDDED_IMAGES: dict[str, dict[str, str]] = {
         "mulo": "llamagen-low",
     },
     "tiny-c2i": {"model": "llamagen-c2i"},
+    "tiny-mar": {"model": "mar", "cspd": "mar-draft"},
+    "tiny-mar-masked": {"model": "mar-masked"},
 }
 # Best measured first, see docs/measuring.md; ``auto`` takes the first there is a drafter for. Where
 # visual tokens dominate, drafters that read fewer of them win.
@@ -472,8 +550,12 @@ def choose(model: str | None = None, drafter: Any = None, long: bool = False) ->
     return get("prompt-lookup"), "auto chose prompt-lookup: no trained drafter is known"
 
 
-def choose_image(drafter: Any = None) -> tuple[Method, str]:
+def choose_image(drafter: Any = None, units: str = "tokens") -> tuple[Method, str]:
     """What ``method="auto"`` means for images: the exact method that needs no training.
+
+    Args:
+        drafter: Folder, Hub id or ready model that was given.
+        units: What the target draws.
 
     Raises:
         ValueError: A drafter was given; several methods may use it, and some of them are lossy.
@@ -481,6 +563,12 @@ def choose_image(drafter: Any = None) -> tuple[Method, str]:
     if drafter is not None:
         trained = ", ".join(row.name for row in methods("image") if row.trained)
         raise ValueError(f"name the method that the drafter is for with method=: {trained}")
+    if units == "latents":
+        why = (
+            "auto chose none: exact methods accept next to nothing on latent vectors; "
+            "cspd and cspd-self are faster within a bound that you choose"
+        )
+        return get("none", "image"), why
     return get("scd", "image"), "auto chose scd: exact, and needs no training"
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,24 @@ _PHASE_COLOURS = ("#9a7fd1", "#d9a13a", "#3b82c4", "#4fa888", "#b0b6c0")
 def plot_trace(trace: Trace, path: str | Path) -> None:
     """Draw a trace into ``path``; the suffix chooses PNG, SVG or PDF."""
     figure = trace_figure(trace)
+    figure.savefig(path, dpi=150, transparent=Path(path).suffix == ".svg")
+
+
+def plot_scores(trace: Trace, path: str | Path) -> None:
+    """Draw a histogram of the numbers that drafted units were judged by into ``path``.
+
+    Numbers that were not finite are counted in the title.
+    """
+    from matplotlib.figure import Figure
+
+    numbers = [score for score in trace.scores if isfinite(score)]
+    figure = Figure(figsize=(6, 3), layout="constrained")
+    axes = figure.subplots()
+    title = f"{len(numbers):,} drafts"
+    axes.set_title(f"{title}, {trace.unjudged:,} not finite" if trace.unjudged else title)
+    axes.hist(numbers, bins=60, color=_BAR)
+    axes.set(xlabel="judged by", ylabel="drafts")
+    _plain(axes)
     figure.savefig(path, dpi=150, transparent=Path(path).suffix == ".svg")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from adapters.image_tokens.target import ImageTokenTarget
+from mmspec.image_target import ImageTarget
 
 # Where the loader of each `model_type` lives; imported only when such a model is loaded.
 FAMILIES = {
@@ -18,7 +18,9 @@ FAMILIES = {
     "janus": "adapters.janus.loading",
     "emu3": "adapters.emu3.loading",
     "chameleon": "adapters.chameleon.loading",
+    "mar": "adapters.mar.loading",
 }
+_LATENTS = ("mar",)
 _CONFIG = "config.json"
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 _SHARED = ("path", "revision", "dtype", "device")
@@ -31,7 +33,7 @@ def load_target(
     dtype: str | torch.dtype = "auto",
     device: str | torch.device | None = None,
     **options: Any,
-) -> ImageTokenTarget:
+) -> ImageTarget:
     """Load a model by its folder, file or name; ``model_type`` of its config says the family.
 
     Args:
@@ -46,7 +48,8 @@ def load_target(
             option.
     """
     name = str(name_or_path)
-    kind = _model_type(name, revision)
+    # Files do not say their family; only one of them comes with an autoencoder.
+    kind = "mar" if "vae" in options else _model_type(name, revision)
     if kind not in FAMILIES:
         raise ValueError(
             f"'{name}' is a model of type {kind!r}, which draws no pictures here; supported are "
@@ -58,10 +61,17 @@ def load_target(
         raise ValueError(
             f"{kind} models do not take {', '.join(unknown)}; they take {', '.join(takes)}"
         )
-    target: ImageTokenTarget = loader(
-        name, revision=revision, dtype=dtype, device=device, **options
-    )
+    target: ImageTarget = loader(name, revision=revision, dtype=dtype, device=device, **options)
     return target
+
+
+def units_of(name: str, revision: str | None = None) -> str:
+    """What a model draws, ``tokens`` or ``latents``; nothing but its config is read.
+
+    Raises:
+        ValueError: A config that cannot be read.
+    """
+    return "latents" if _model_type(name, revision) in _LATENTS else "tokens"
 
 
 def _model_type(name: str, revision: str | None) -> str:

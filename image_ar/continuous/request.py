@@ -81,6 +81,15 @@ class LatentRequest:
         """Vectors of a picture."""
         return self.cells
 
+    @property
+    def greedy(self) -> bool:
+        """Never: a vector has no most likely value that could be chosen."""
+        return False
+
+    def brief(self, count: int) -> LatentRequest:
+        """The same: a picture of vectors cannot be cut short."""
+        return self
+
     def under(self, drafter: Any, rule: Any, lookahead: int, noise: Noise) -> LatentRequest:
         """With the law and the evidence that a rule speaks of, and the noise that is shared."""
         return replace(

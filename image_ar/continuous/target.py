@@ -9,6 +9,7 @@ from image_ar.continuous.chain import Condition, finish, kernels_along, settle
 from image_ar.continuous.decoding import LatentDecoder, LatentState, draw
 from image_ar.continuous.evidence import endpoints_of, steps_of
 from image_ar.continuous.handback import Continuation, Replacement
+from image_ar.continuous.judging import Own
 from image_ar.continuous.laws import Paths
 from image_ar.continuous.reporting import Written, report
 from image_ar.continuous.request import LatentRequest
@@ -26,6 +27,8 @@ class LatentTarget:
     Args:
         decoder: The model behind its adapter.
     """
+
+    plain_rule = Own
 
     def __init__(self, decoder: LatentDecoder) -> None:
         self.decoder = decoder

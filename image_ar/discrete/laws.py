@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from image_ar.discrete.lantern import Lantern, LanternPlus, Pooled
-from image_ar.discrete.options import one_of
 from image_ar.discrete.relaxation import Relaxation, every_unit
+from image_ar.options import one_of
 from mmspec.distributions import residual as plain_residual
 from mmspec.distributions import total_variation
 

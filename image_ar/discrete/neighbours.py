@@ -10,6 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from image_ar.discrete.storage import replace_file
+
 _TABLE = "neighbours"
 _FINGERPRINT = "codebook"
 _NORMALIZED = "normalize"
@@ -124,14 +126,8 @@ class Neighbours:
             OSError: The file cannot be written.
         """
         notes = {_FINGERPRINT: self.fingerprint, _NORMALIZED: str(self.normalize).lower()}
-        file = Path(path)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part = file.with_name(f".{file.name}.part")
-        try:
-            save_file({_TABLE: self.table.contiguous()}, part, metadata=notes)
-            part.replace(file)
-        finally:
-            part.unlink(missing_ok=True)
+        tensors = {_TABLE: self.table.contiguous()}
+        replace_file(Path(path), lambda part: save_file(tensors, part, metadata=notes))
 
     @classmethod
     def load(cls, path: str | Path, codebook: Tensor, ids: Tensor | None = None) -> Neighbours:

@@ -1,4 +1,4 @@
-"""Two-dimensional rotary positions: rows on one half of the pairs, columns on the other."""
+"""Rotary positions: of cells, rows on one half of the pairs and columns on the other; of lines."""
 
 from __future__ import annotations
 
@@ -40,6 +40,22 @@ def rotations(
     angle = torch.cat([row, column], dim=-1).reshape(grid * grid, 2 * quarter)
     image = torch.polar(torch.ones_like(angle), angle)
     return torch.cat([image.new_zeros(lead, 2 * quarter), image])
+
+
+def sequence_rotations(positions: Tensor, head_dim: int, base: float = 10000.0) -> Tensor:
+    """The factors of tokens that lie in a line: pair ``j`` turns by ``t * base^(-2j / head_dim)``.
+
+    Args:
+        positions: ``(...)`` position ``t`` of every token.
+        head_dim: Channels of a head, even.
+        base: Base of the frequencies.
+
+    Returns:
+        ``(..., head_dim / 2)`` complex64.
+    """
+    steps = torch.arange(head_dim // 2, dtype=torch.float32, device=positions.device)
+    angle = positions.float().unsqueeze(-1) * (1.0 / base ** (steps * 2 / head_dim))
+    return torch.polar(torch.ones_like(angle), angle)
 
 
 def rotate(x: Tensor, factors: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from image_ar.discrete.cool import AnnealedRelaxation
 from image_ar.discrete.gsd import GroupedSpeculation
 from image_ar.discrete.lantern import Lantern, LanternPlus
 from image_ar.discrete.neighbours import Neighbours
-from image_ar.discrete.options import Checks, flag, one_of, takes
 from image_ar.discrete.relaxation import Relaxation
 from image_ar.discrete.rules import RelaxedChain, RelaxedTree
+from image_ar.options import Checks, flag, one_of, takes
 from mmspec.catalog import BuildContext
 from mmspec.messages import Draft, Evidence, Verdict
 from mmspec.noise import Noise

@@ -1,4 +1,4 @@
-"""Small trained networks on disk: ``config.json`` beside ``model.safetensors``."""
+"""Small trained networks on disk, and files that are replaced as a whole."""
 
 from __future__ import annotations
 
@@ -14,15 +14,37 @@ from torch import nn
 Network = TypeVar("Network", bound=nn.Module)
 
 
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Let ``write`` fill a file beside ``path``, then put it in its place in one step.
+
+    An interruption or a full disk leaves the old file whole.
+
+    Args:
+        path: File to create or replace; its folder is made.
+        write: Writes to the path it is given.
+
+    Raises:
+        OSError: It cannot be written; nothing is left behind.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        write(part)
+        part.chmod(0o644)  # some writers make files that only their owner may read
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def save_network(
     network: nn.Module, config: dict[str, Any], kind: str, folder: Path, dtype: torch.dtype
 ) -> None:
     """Write a network and its config; ``folder`` is made where it does not exist."""
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {key: value.to(dtype).contiguous() for key, value in network.state_dict().items()}
-    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    text = json.dumps({"model_type": kind, **config}, indent=2)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    notes = {"format": "pt"}
+    replace_file(folder / "model.safetensors", lambda path: save_file(weights, path, notes))
+    text = json.dumps({"model_type": kind, **config}, indent=2) + "\n"
+    replace_file(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def load_network(

@@ -21,13 +21,21 @@ if TYPE_CHECKING:
 _OUT = Path("image-out")
 _MOST_BYTES = 16 * 2**20  # of a file of prompts
 _LONGEST = 4096
-_LOADING = ("vq", "text_encoder", "image_size", "strict", "bias_budget")
+_FLAGS = {
+    "num_images_per_prompt": "num-images",
+    "num_inference_steps": "steps",
+    "num_ar_steps": "ar-steps",
+}
+_LOADING = ("vq", "vae", "text_encoder", "image_size", "strict", "bias_budget")
 _OPTIONS = (
     "guidance_scale",
     "temperature",
     "top_k",
     "top_p",
     "cfg_interval",
+    "num_inference_steps",
+    "num_ar_steps",
+    "guidance_schedule",
     "seed",
     "batch_size",
     "score",
@@ -70,6 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--heatmap", action="store_true", help="also write who drew each cell, over the picture"
     )
+    group.add_argument(
+        "--histogram",
+        action="store_true",
+        help="also draw what drafts were judged by, as a histogram (latent vectors)",
+    )
     add_machine(parser)
     add_output(parser)
 
@@ -79,6 +92,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--vq", metavar="PATH", help="image tokenizer of an official LlamaGen transformer"
     )
+    group.add_argument("--vae", metavar="PATH", help="autoencoder of an official MAR network")
     group.add_argument(
         "--text-encoder", metavar="PATH", help="T5 encoder of an official LlamaGen text model"
     )
@@ -90,6 +104,12 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         type=number(0, 1),
         metavar="B",
         help="largest mean one-step bias a relaxed method may reach (default: no limit)",
+    )
+    group.add_argument(
+        "--mode",
+        metavar="NAME",
+        help="how cspd and cspd-self judge: tolerance, smoothed, stepwise, exact, published, "
+        "released",
     )
     group.add_argument(
         "--option",
@@ -111,6 +131,8 @@ def _add_generation(parser: argparse.ArgumentParser) -> None:
         "top_k": (whole(0), "keep the K most likely codes, 0 keeps all"),
         "top_p": (number(0, 1, above=True), "keep the smallest set with this mass"),
         "cfg_interval": (whole(-1), "guidance ends after N cells, -1 never ends it"),
+        "num_inference_steps": (whole(2), "denoising steps of a latent vector"),
+        "num_ar_steps": (whole(1), "steps in which a masked model fills the picture"),
         "seed": (whole(0, 2**62), "picture i draws from seed + i"),
         "batch_size": (whole(1, MAX_BATCH), "pictures drawn together"),
         "num_images_per_prompt": (whole(1, MAX_IMAGES), "pictures of each prompt or class"),
@@ -118,7 +140,7 @@ def _add_generation(parser: argparse.ArgumentParser) -> None:
     for name, (kind, about) in kinds.items():
         default = getattr(ImageOptions, name)
         shown = {"seed": "random"}.get(name, "the model's own") if default is None else default
-        flag = "num-images" if name == "num_images_per_prompt" else name.replace("_", "-")
+        flag = _FLAGS.get(name, name.replace("_", "-"))
         group.add_argument(
             f"--{flag}",
             dest=name,
@@ -127,6 +149,11 @@ def _add_generation(parser: argparse.ArgumentParser) -> None:
             metavar="N",
             help=f"{about} (default: {shown})",
         )
+    group.add_argument(
+        "--guidance-schedule",
+        choices=("linear", "constant"),
+        help="whether guidance grows over the picture (latent vectors; default: the model's own)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -162,6 +189,8 @@ def run(args: argparse.Namespace) -> int:
         result, interrupted = stop.result, True
     if args.heatmap:
         writer.save_heatmaps(result)
+    if args.histogram:
+        writer.save_histogram(result)
     report(result, console)
     console.document(result.to_json())
     if interrupted:
@@ -188,6 +217,8 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
         known = ", ".join(catalog.embedded("image"))
         raise UsageError(f"--score needs a model of the small world: {known}")
     options = _method_options(args.option)
+    if args.mode is not None:
+        options["mode"] = args.mode
     try:
         method = args.method
         row = catalog.choose_image(args.drafter)[0] if method == "auto" else None

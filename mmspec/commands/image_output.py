@@ -65,6 +65,15 @@ class Writer:
                 self._write(result.heatmap(place), path, output.settings)
                 self._console.say(f"wrote {path}")
 
+    def save_histogram(self, result: ImageResult) -> None:
+        """Write the histogram of what drafts were judged by, where the rule has such numbers."""
+        if not result.trace.scores:
+            self._console.say("no histogram: this method judged no draft by a number")
+            return
+        path = self._folder / "scores.png"
+        result.plot_scores(path)
+        self._console.say(f"wrote {path}")
+
     def _write(self, image: Any, path: Path, settings: dict[str, str]) -> None:
         try:
             save_png(image, path, settings)

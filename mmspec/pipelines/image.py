@@ -182,6 +182,7 @@ def load_painter(
     dtype: str = "auto",
     revision: str | None = None,
     vq: str | Path | None = None,
+    vae: str | Path | None = None,
     text_encoder: Any = None,
     image_size: int | None = None,
     strict: bool = False,
@@ -203,6 +204,7 @@ def load_painter(
         dtype: As for captions, see :func:`mmspec.pipelines.loading.load_captioner`.
         revision: Revision of a Hub model.
         vq: File of the image tokenizer, for an official LlamaGen transformer.
+        vae: File of the autoencoder, for an official MAR network.
         text_encoder: A T5 encoder's folder or name, for an official LlamaGen text model.
         image_size: Pixels of a side, where the transformer's file does not say them.
         strict: Raise when the drafter fails, instead of decoding plainly with a warning.
@@ -219,6 +221,7 @@ def load_painter(
         ValueError: Unknown method or option, or a model that cannot be used.
     """
     name = model if isinstance(model, str) else None
+    units = _units(model, revision, vae)
     recipe = Recipe.choose(
         method,
         drafter,
@@ -230,16 +233,27 @@ def load_painter(
         draft_length=draft_length,
         tree_width=tree_width,
         tree_budget=tree_budget,
+        units=units,
         **options,
     )
     place = choose_device(device)
     number = choose_dtype(dtype, place, name, "image")
     load = partial(catalog.resolve(catalog.IMAGE_LOADER), dtype=number, device=place)
-    files = {"vq": vq, "text_encoder": text_encoder, "image_size": image_size}
+    files = {"vq": vq, "vae": vae, "text_encoder": text_encoder, "image_size": image_size}
     given = {key: value for key, value in files.items() if value is not None}
     target = _target(model, partial(load, revision=revision, **given))
     label = name or str(getattr(target, "name", "")) or "model"
     return ImagePipeline(Route(recipe.engine(target, load), recipe.method, recipe.why), model=label)
+
+
+def _units(model: Any, revision: str | None, vae: Any) -> str:
+    """What a model draws, before it is loaded."""
+    if not isinstance(model, str | Path):
+        return str(getattr(model, "units", "tokens"))
+    if vae is not None:
+        return "latents"
+    units: str = catalog.resolve(catalog.IMAGE_UNITS)(str(locate(model, "image")), revision)
+    return units
 
 
 def _target(model: Any, load: Any) -> Any:

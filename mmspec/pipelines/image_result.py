@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmspec.pipelines.comparing import Baseline, Compared
@@ -140,6 +141,15 @@ class ImageResult(Compared):
 
         origins = [record.origin for record in self.records(index)]
         return draw_heatmap(self.outputs[index].image, origins, self.grid)
+
+    def plot_scores(self, path: str | Path) -> None:
+        """Draw a histogram of the numbers that drafts were judged by.
+
+        They are log ratios of densities, or distances; the rule says which.
+        """
+        from mmspec.plots import plot_scores
+
+        plot_scores(self.trace, path)
 
     def to_json(self) -> dict[str, Any]:
         """The document that ``mmspec image --json`` prints."""

@@ -85,6 +85,11 @@ class ImageRun:
         note = declined_note([self.pipe.route], result.trace)
         if note:
             result.notes.append(note)
+        if result.trace.unjudged:
+            result.notes.append(
+                f"{result.trace.unjudged} drafts could not be judged, their densities were not "
+                "finite; the target's own took their places"
+            )
         if result.baseline is not None and result.outputs and self._greedy:
             same = all(one.tokens == one.baseline_tokens for one in result.outputs)
             result.baseline.identical = same
@@ -172,8 +177,8 @@ class Watch:
     every round: ``step`` is the round, 0 being the one that reads the prompts; ``timestep`` the
     number of cells drawn so far over the batch; ``kwargs`` hold ``cells`` (cells drawn, one number
     an image), ``tokens`` (their units so far, a list an image, in the order of writing) and
-    ``indices`` (which images of the call these are). What it returns is not used: committed tokens stand. An exception ends the
-    call.
+    ``indices`` (which images of the call these are). What it returns is not used: committed tokens
+    stand. An exception ends the call.
 
     Args:
         bar: Progress bar over cells.

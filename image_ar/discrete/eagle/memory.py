@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from image_ar.discrete.eagle.conditions import padded_rows, streams_of
 from image_ar.discrete.eagle.network import ImageEagle
 from image_ar.discrete.targets import GuidedTarget
 from mmspec.cache import RaggedCache
@@ -43,7 +44,9 @@ class Memory:
         self._embeds = prompt.embeds
         self.cache = (PairedCache if self.guided else RaggedCache)(1, capacity)
         self._done = [1] * batch  # tokens that have a row or need none
-        self._padding = prompt.inputs.get("caption_mask")
+        self._prompts = torch.tensor(prompt.lengths, device=prompt.hidden.device)
+        self._longest = max(prompt.lengths)
+        self._padded = padded_rows(prompt, target.hidden_size)
 
     def observe(self, before: Tensor, evidence: Evidence, verdict: Verdict) -> None:
         """Keep the hidden states along the accepted path.
@@ -74,10 +77,10 @@ class Memory:
         tokens = first.unsqueeze(1) + torch.arange(count, device=first.device)
         tokens = tokens.clamp(max=state.tokens.shape[1] - 1)
         embeds = self._streams(self._target.embed(take_rows(state.tokens, tokens)), alike=True)
-        lead = self._embeds.shape[1]
-        if min(done) < lead:
-            given = take_rows(self._embeds, tokens.clamp(max=lead - 1))
-            inside = self._streams((tokens < lead).unsqueeze(-1), alike=True)
+        if min(done) < self._longest:
+            given = take_rows(self._embeds, tokens.clamp(max=self._longest - 1))
+            prompted = tokens < self._prompts.unsqueeze(1)
+            inside = self._streams(prompted.unsqueeze(-1), alike=True)
             embeds = torch.where(inside, self._streams(given), embeds)
         features = self._streams(take_rows(self._features, tokens - 1))
         out = self._run(embeds, features, tokens, first - 1, max(lengths) - 1, None)
@@ -117,11 +120,11 @@ class Memory:
         self.cache.place(start, count, longest)
         mask = self._mask(start, count, longest, among)
         if self.guided:
-            mask, positions = mask.repeat(2, 1, 1, 1), positions.repeat(2, 1)
+            positions = positions.repeat(2, 1)
         return self._network(embeds, features, positions, mask, self.cache)
 
     def _mask(self, start: Tensor, count: int, longest: int, among: Tensor | None) -> Tensor:
-        """``(batch, 1, count, longest)``: earlier rows, then ``among`` or a causal block."""
+        """``(streams, 1, count, longest)``: earlier rows, then ``among`` or a causal block."""
         if among is None:
             among = torch.ones(count, count, dtype=torch.bool, device=start.device).tril()
         drafted = among.shape[1]
@@ -129,17 +132,19 @@ class Memory:
         inside = (offset >= 0) & (offset < drafted)
         own = among.t()[offset.clamp(0, drafted - 1)]  # (batch, longest, count)
         seen = (own & inside.unsqueeze(-1)).transpose(1, 2) | (offset < 0).unsqueeze(1)
-        if self._padding is not None:
-            # Slot t - 1 holds token t of the text; padding is seen by itself only.
-            text = min(self._padding.shape[1] - 1, longest)
-            padded = ~self._padding[:, 1 : 1 + text].bool()
+        seen = self._streams(seen, alike=True)
+        if self._padded is not None:
+            text = min(self._padded.shape[1], longest)
             slots = start.unsqueeze(1) + torch.arange(count, device=start.device)
             itself = slots.unsqueeze(-1) == torch.arange(text, device=start.device)
-            seen[..., :text] &= ~padded.unsqueeze(1) | itself
+            open_to = ~self._padded[:, :text].unsqueeze(1) | self._streams(itself, alike=True)
+            seen[..., :text] &= open_to
         return seen.unsqueeze(1)
 
     def _streams(self, values: Tensor, alike: bool = False) -> Tensor:
         """Both streams as rows, from values side by side or, where ``alike``, shared by both."""
         if not self.guided:
             return values
-        return torch.cat([values, values] if alike else list(values.chunk(2, -1)))
+        if alike:
+            return torch.cat([values, values])
+        return streams_of(values, self._target.hidden_size)

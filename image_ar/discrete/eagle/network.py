@@ -1,4 +1,4 @@
-"""EAGLE-1's network for image tokens, with the target's two-dimensional rotary positions."""
+"""EAGLE-1's network for image tokens, with rotary positions of the kind the target has."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from image_ar.discrete.rotary import rotate, rotations
+from image_ar.discrete.rotary import rotate, rotations, sequence_rotations
 from mmspec.cache import RaggedCache
 
 
@@ -23,7 +23,8 @@ class ImageEagleConfig:
         num_heads: Attention heads; the width of one must be a multiple of 4.
         intermediate_size: Width of the feed-forward part.
         grid: Rows and columns of image tokens.
-        lead: Condition positions of the target before the image.
+        lead: Condition positions of the target before the image; None where prompts differ in
+            length, as those of language models do: rows then turn by their place in the sequence.
         norm_eps: Added to the mean square in the norm.
         rope_base: Base of the rotary frequencies.
     """
@@ -33,7 +34,7 @@ class ImageEagleConfig:
     num_heads: int
     intermediate_size: int
     grid: int
-    lead: int
+    lead: int | None
     norm_eps: float = 1e-5
     rope_base: float = 10000.0
 
@@ -41,7 +42,7 @@ class ImageEagleConfig:
         if self.hidden_size % (4 * self.num_heads):
             raise ValueError(
                 f"{self.num_heads} heads on a width of {self.hidden_size}: the width of a head "
-                "must be a multiple of 4 for a 2-D rotation"
+                "must be a multiple of 4 for its rotation"
             )
 
     def to_dict(self) -> dict[str, Any]:
@@ -54,9 +55,9 @@ class ImageEagle(nn.Module):
 
     EAGLE (Li et al. 2024, section 3) as LANTERN trains it for images (Jang et al. 2025): no norm in
     front of attention, none at the end; the output is the target's next hidden state, which the
-    target's own head turns into logits. Row ``j`` stands at the position of its token, so a row of
-    the image turns by the cell of the code it holds and condition rows do not count, as in the
-    target.
+    target's own head turns into logits. Row ``j`` stands at the position of its token. Where
+    conditions have a fixed length, a row of the image turns by the cell of the code it holds and
+    condition rows do not count, as in LlamaGen; elsewhere every row turns by its position.
 
     Args:
         config: Shape of the network.
@@ -93,9 +94,7 @@ class ImageEagle(nn.Module):
             cache: Holds the rows before, its slots chosen; written to.
         """
         x = self.fc(torch.cat([embeds, features], -1))
-        table = self._rotations(x.device)
-        # Nodes beyond the end of the picture can be drafted, not committed.
-        factors = table[positions.clamp(max=len(table) - 1)].unsqueeze(2)
+        factors = self._factors(positions).unsqueeze(2)
         heads = self.qkv_proj(x).unflatten(-1, (3, self.config.num_heads, -1))
         turned = rotate(heads[:, :, :2].flatten(2, 3), factors).unflatten(2, (2, -1))
         queries, keys = (part.transpose(1, 2) for part in turned.unbind(2))
@@ -119,9 +118,13 @@ class ImageEagle(nn.Module):
             else:
                 weight.fill_(0.0 if name.endswith("bias") else 1.0)
 
-    def _rotations(self, device: torch.device) -> Tensor:
+    def _factors(self, positions: Tensor) -> Tensor:
+        """``(rows or 1, n, head_dim / 2)`` factors of positions."""
+        c, device = self.config, positions.device
+        dim = c.hidden_size // c.num_heads
+        if c.lead is None:
+            return sequence_rotations(positions, dim, c.rope_base)
         if self._table is None or self._table.device != device:
-            c = self.config
-            dim = c.hidden_size // c.num_heads
             self._table = rotations(c.grid, dim, c.lead, c.rope_base, device)
-        return self._table
+        # Nodes beyond the end of the picture can be drafted, not committed.
+        return self._table[positions.clamp(max=len(self._table) - 1)]

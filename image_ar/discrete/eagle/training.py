@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from image_ar.discrete.eagle.network import ImageEagle
 from mmspec.cache import RaggedCache
+
+Head = Callable[[Tensor], Tensor]
 
 
 class _Depths:
@@ -72,34 +76,62 @@ def rollout(
 def loss(
     outputs: list[Tensor],
     truth: Tensor,
-    head: Any,
-    first: int,
+    head: Head,
+    counted: Tensor,
     feature_weight: float = 1.0,
     decay: float = 0.8,
+    at_once: int = 2**20,
 ) -> tuple[Tensor, Tensor]:
     """Regression on the target's hidden states and cross-entropy against its laws.
 
     Args:
         outputs: Of :func:`rollout`.
         truth: ``(batch, n, hidden)`` the target's hidden states at the rows' own positions.
-        head: The target's hidden states to logits.
-        first: First row that counts: that of the first code.
+        head: The target's hidden states ``(..., hidden)`` to logits ``(..., vocab)``.
+        counted: ``(depth, batch, n)`` bool, the rows that count at each depth, each depth's among
+            those of the one before.
         feature_weight: Weight of the regression relative to the cross-entropy.
         decay: Weight of a depth relative to the one before.
+        at_once: Rows whose logits are held at a time; where there are more, they are made a second
+            time for the gradient.
 
     Returns:
         The loss, and per depth the mean overlap ``sum min(p, q)`` of the two laws, which is the
         chance of exact acceptance.
     """
-    total, overlaps = truth.new_zeros(()), []
+    where = counted[0]
+    given = torch.stack([out[where] for out in outputs])
+    truth, weights = truth[where], counted[:, where].to(truth.dtype)
+    weights = weights / weights.sum(1, keepdim=True).clamp(min=1)
+    entropy, overlap = truth.new_zeros(2, len(outputs))
+    for start in range(0, len(truth), at_once):
+        part = slice(start, start + at_once)
+        some = (given[:, part], truth[part], weights[:, part], head)
+        if len(truth) > at_once:
+            more = checkpoint(_judged, *some, use_reentrant=False)
+        else:
+            more = _judged(*some)
+        entropy, overlap = entropy + more[0], overlap + more[1]
+    distance = F.smooth_l1_loss(given, truth.expand_as(given), reduction="none").mean(-1)
+    terms = entropy + feature_weight * (distance * weights).sum(1)
+    scale = decay ** torch.arange(len(outputs), device=truth.device)
+    return (scale * terms).sum(), overlap.detach()
+
+
+def _judged(given: Tensor, truth: Tensor, weights: Tensor, head: Head) -> tuple[Tensor, Tensor]:
+    """Weighted cross-entropy and overlap of each depth, ``(depth,)`` each.
+
+    Args:
+        given: ``(depth, n, hidden)``.
+        truth: ``(n, hidden)``.
+        weights: ``(depth, n)``.
+        head: Hidden states to logits.
+    """
     with torch.no_grad():
-        laws = head(truth[:, first:]).float().softmax(-1)
-    for level, out in enumerate(outputs):
-        rows = slice(first + level, None)
-        logs = head(out[:, rows]).float().log_softmax(-1)
-        law = laws[:, level:]
-        entropy = -(law * logs).sum(-1).mean()
-        distance = F.smooth_l1_loss(out[:, rows], truth[:, rows])
-        total = total + decay**level * (entropy + feature_weight * distance)
-        overlaps.append(torch.minimum(law, logs.detach().exp()).sum(-1).mean())
-    return total, torch.stack(overlaps)
+        law = head(truth).float().softmax(-1)
+    entropy, overlap = [], []
+    for out, weight in zip(given, weights, strict=True):
+        logs = head(out).float().log_softmax(-1)
+        entropy.append(-(weight * (law * logs).sum(-1)).sum())
+        overlap.append((weight * torch.minimum(law, logs.detach().exp()).sum(-1)).sum())
+    return torch.stack(entropy), torch.stack(overlap)

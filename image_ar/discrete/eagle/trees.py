@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from image_ar.discrete.options import one_of
+from image_ar.options import one_of
 from mmspec.messages import Plan
 from mmspec.trees import Tree
 

@@ -12,7 +12,7 @@ from image_ar.discrete.grid import Grid
 from image_ar.discrete.mulo.scales import Block, Scales
 from image_ar.discrete.mulo.scaling import Down, Up
 from image_ar.discrete.neighbours import CodeIds
-from image_ar.discrete.options import whole
+from image_ar.options import whole
 from mmspec.distributions import Law
 from mmspec.messages import Commit, Draft, Evidence, Plan, Verdict
 from mmspec.noise import Noise

@@ -10,7 +10,7 @@ from torch import Tensor
 from image_ar.discrete.grid import Grid
 from image_ar.discrete.mulo.geometry import ORDERS, Cell, pooled_mass, spread, wave_numbers
 from image_ar.discrete.neighbours import Neighbours
-from image_ar.discrete.options import check_values, one_of, real, whole
+from image_ar.options import check_values, one_of, real, whole
 from mmspec.distributions import Categorical, Law, OneHot
 from mmspec.messages import Draft, Evidence, Regeneration, Verdict
 from mmspec.noise import Noise

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from image_ar.discrete.grid import Grid
-from image_ar.discrete.options import Builder, check_values, flag, one_of, optional, real, whole
+from image_ar.options import Builder, check_values, flag, one_of, optional, real, whole
 from mmspec import catalog
 from mmspec.catalog import BuildContext
 from mmspec.cli import main
