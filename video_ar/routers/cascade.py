@@ -65,8 +65,7 @@ class Cascade(Rewarding):
                 what = f"min score of {len(scores)} of {evidence.frames} frames"
                 return compared(lowest, self.tau, what)
         rest = [frame for frame in order if frame not in scores]
-        at_once = len(rest) if scores and self.band is not None else self.group
-        return MoreScores(tuple(rest[:at_once]))
+        return MoreScores(tuple(rest[: self.group]))
 
     def plan(self, frames: int) -> tuple[int, ...]:
         """The order in which the frames of a block are scored."""

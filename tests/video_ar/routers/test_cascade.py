@@ -54,6 +54,17 @@ def test_whole_videos_are_the_same_and_cost_less() -> None:
     assert costs[0] < 0.8 * costs[1]
 
 
+@pytest.mark.parametrize("band", [None, 0.5])
+def test_a_frame_at_the_threshold_settles_nothing(band: float | None) -> None:
+    scores = torch.full((12,), -1.0, dtype=torch.float64)
+    kept, asked = decide(Cascade(-1.0, band=band), scores)
+    assert kept.accept
+    assert len(asked) == 12
+    scores[10] = -1.1
+    refused, _ = decide(Cascade(-1.0, band=band), scores)
+    assert not refused.accept
+
+
 def test_a_refusal_costs_no_frame_after_the_one_that_settles_it() -> None:
     scores = torch.zeros(12, dtype=torch.float64)
     scores[5] = -3.0

@@ -72,6 +72,17 @@ def test_minimum_mean_and_maximum_are_in_order(length: int) -> None:
             assert (quantiles[0], quantiles[-1]) == (least, max(row))
 
 
+@pytest.mark.parametrize("value", [0.3, 0.7])
+def test_they_are_in_order_after_rounding_too(value: float) -> None:
+    """The plain sum of these over their number is outside by one unit in the last place."""
+    below = float(np.nextafter(value, 0))
+    outside = False
+    for row in ([value] * 11 + [below], [below] * 11 + [value]):
+        assert below <= block_score(row, "mean", 0.0) <= value
+        outside = outside or not below <= sum(row) / 12 <= value
+    assert outside
+
+
 def test_the_minimum_keeps_a_subset_of_what_the_mean_keeps() -> None:
     strict = lenient = 0
     for video in range(100):
