@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from mmspec.bench.caption import CaptionBench
     from mmspec.bench.race import Race
 
-SUITES = ("caption", "caption-video", "visual-tokens", "drafters", "pacing", "image")
+SUITES = (
+    "caption",
+    "caption-video",
+    "visual-tokens",
+    "drafters",
+    "pacing",
+    "image",
+    "image-continuous",
+)
 BATCHES = (1, 4, 16)
 
 
@@ -49,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     hush_libraries()
     if args.suite == "image":
         return _report(_paint(args), args)
+    if args.suite == "image-continuous":
+        return _report(_paint_latents(args), args)
     given = vars(args)
     values = {f.name: given[f.name] for f in fields(CaptionBench)}
     values["temperatures"] = tuple(args.temperatures)
@@ -84,7 +94,8 @@ def _paint(args: argparse.Namespace) -> dict[str, Any]:
     entries = image.entries_at_defaults(bench, target)
     with tqdm(total=bench.images * bench.repeats, disable=args.quiet, desc="methods") as bar:
         rows = image.race(bench, target, entries, bar.update)
-    origin = provenance(asdict(bench), (p.encode() for p in image.prompts_of(bench)))
+    subjects = image.subjects_of(bench, target)
+    origin = provenance(asdict(bench), (subject.label.encode() for subject in subjects))
     head = f"{hardware_line()}, float32, {bench.images} prompts, {bench.repeats} repeats"
     text = [head, "", image_report.markdown(rows), ""]
     for name in ("none", "scd"):
@@ -101,6 +112,53 @@ def _paint(args: argparse.Namespace) -> dict[str, Any]:
     image_report.write_csv(points, Path(args.out) / "image-curves.csv")
     image_report.plot(points, Path(args.out) / "image-curves.png")
     return document
+
+
+def _paint_latents(args: argparse.Namespace) -> dict[str, Any]:
+    """Run the image-continuous suite: modes, lengths and knobs, then the masked model."""
+    from mmspec.bench import image, image_report, latent
+    from mmspec.bench.provenance import hardware_line, provenance
+
+    small, out = args.quick, Path(args.out)
+    model = "tiny-mar" if args.model == "tiny" else args.model
+    bench = image.ImageBench(
+        model=model, images=8 if small else args.prompts, repeats=1 if small else args.repeats
+    )
+    target = image.load(bench)
+    subjects = image.subjects_of(bench, target)
+    origin = provenance(asdict(bench), (subject.label.encode() for subject in subjects))
+    head = f"{hardware_line()}, float32, {bench.images} classes, {bench.repeats} repeats"
+
+    def publish(slug: str, entries: Any, model: Any, asked: image.ImageBench) -> list[Any]:
+        rows = _raced(asked, model, entries, slug, args.quiet)
+        body = f"{head}\n\n{image_report.markdown(rows)}\n"
+        tables.update(_publish(slug, rows, body, origin, out)["tables"])
+        return rows
+
+    tables: dict[str, Any] = {}
+    publish("image-continuous", latent.entries_by_mode(bench, target), target, bench)
+    if not small:
+        once = replace(bench, repeats=1, images=bench.images // 2)
+        for slug, entries in (
+            ("image-continuous-lengths", latent.entries_by_length(once, target)),
+            ("image-continuous-knobs", latent.entries_by_knob(once, target)),
+        ):
+            rows = publish(slug, entries, target, once)
+            image_report.write_csv(rows, out / f"{slug}.csv")
+            image_report.plot(rows, out / f"{slug}.png")
+        masked = replace(once, model=latent.MASKED)
+        other = image.load(masked)
+        publish("image-masked", latent.entries_masked(masked, other), other, masked)
+    return {"command": "bench", "provenance": origin, "tables": tables}
+
+
+def _raced(bench: Any, target: Any, entries: Any, title: str, quiet: bool) -> list[Any]:
+    from tqdm.auto import tqdm
+
+    from mmspec.bench import image
+
+    with tqdm(total=bench.images * bench.repeats, disable=quiet, desc=title) as bar:
+        return image.race(bench, target, entries, bar.update)
 
 
 def measure(

@@ -17,8 +17,8 @@ from mmspec.bench.contenders import Contender, EngineContender
 from mmspec.bench.race import Race, Standing
 from mmspec.engine import Engine
 from mmspec.pipelines import pipeline
+from mmspec.pipelines.image_options import Subject
 from mmspec.pipelines.image_run import to_image
-from mmspec.token_target import Request
 
 BASELINE = "plain loop"
 RAGGED_BATCH = 8
@@ -38,10 +38,10 @@ class ImageBench:
 
     Attributes:
         model: Embedded name of the target.
-        images: How many prompts, one picture each.
+        images: How many prompts or classes, one picture each.
         repeats: Interleaved repeats.
         guidance_scale: Strength of guidance; None takes the model's default.
-        temperature: Of sampling.
+        temperature: Of sampling; None takes the model's default.
         seed: Of the prompts.
     """
 
@@ -49,7 +49,7 @@ class ImageBench:
     images: int = 64
     repeats: int = 1
     guidance_scale: float | None = None
-    temperature: float = 1.0
+    temperature: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -85,19 +85,24 @@ class Drawn:
         return self.quality["attribute_accuracy"]
 
 
-def prompts_of(bench: ImageBench) -> list[str]:
-    """Prompts of unseen scenes of the embedded world."""
+def subjects_of(bench: ImageBench, target: Any) -> list[Subject]:
+    """What is drawn: prompts of unseen scenes of the embedded world, or its classes in turn."""
+    numbers = range(bench.images)
+    if target.classes is not None:
+        # Every seventh: neighbours in the list of classes differ in shape only.
+        return [Subject(class_id=(bench.seed + 7 * n) % len(target.classes)) for n in numbers]
     scene = catalog.resolve("adapters.tiny.images.codes:code_scene")
     write = catalog.resolve("adapters.tiny.world.prompts:write_prompt")
+    scenes = [scene(number, held_out=True) for number in numbers]
     return [
-        write(scene(index, held_out=True), random.Random(bench.seed + index))
-        for index in range(bench.images)
+        Subject(prompt=write(one, random.Random(bench.seed + number)))
+        for number, one in zip(numbers, scenes, strict=True)
     ]
 
 
 def methods_here(bench: ImageBench) -> list[catalog.Method]:
-    """The methods that the model has all parts of."""
-    rows = [row for row in catalog.methods("image") if row.build]
+    """The methods over picture tokens that the model has all parts of."""
+    rows = [row for row in catalog.methods("image") if row.build and row.units == "tokens"]
     return [
         row
         for row in rows
@@ -130,32 +135,31 @@ def race(
         entries: Method, knob and engine of each.
         tick: Called after every prompt.
     """
-    prompts = prompts_of(bench)
+    subjects = subjects_of(bench, target)
     named = {f"{method} {knob}".strip(): engine for method, knob, engine in entries}
-    field: list[Contender] = [EngineContender(BASELINE, Engine(target))]
+    field: list[Contender] = [EngineContender(BASELINE, engine_for(bench, target, "none"))]
     field += [EngineContender(name, engine) for name, engine in named.items()]
     result = Race(field, BASELINE)
-    requests = [_request(bench, target, [prompt]) for prompt in prompts]
+    requests = [_request(bench, target, [subject]) for subject in subjects]
     result.run(requests, bench.repeats, 1, tick or (lambda: None))
     judge = catalog.resolve(catalog.IMAGE_SCORER)
     drawn = []
     labels = [("none", ""), *((method, knob) for method, knob, _ in entries)]
     for (method, knob), standing, contender in zip(labels, result.standings(), field, strict=True):
         ids = [rows[0] for rows in result.ids[standing.name]]
-        drawn.append(
-            _drawn(method, knob, standing, contender, judge(prompts, None, _pictures(target, ids)))
-        )
+        quality = judge(*_asked(subjects), _pictures(target, ids))
+        drawn.append(_drawn(method, knob, standing, contender, quality))
     plain = drawn[0].round_cost
     return [replace(one, round_cost=one.round_cost / plain) for one in drawn]
 
 
 def ragged_ratio(bench: ImageBench, target: Any, engine: Engine) -> float:
     """Seconds of one batch of eight prompts over those of eight single runs."""
-    prompts = prompts_of(bench)[:RAGGED_BATCH]
-    together = _request(bench, target, prompts)
-    alone = [_request(bench, target, [prompt]) for prompt in prompts]
+    subjects = subjects_of(bench, target)[:RAGGED_BATCH]
+    together = _request(bench, target, subjects)
+    alone = [_request(bench, target, [subject]) for subject in subjects]
 
-    def seconds(batches: Sequence[Request]) -> float:
+    def seconds(batches: Sequence[Any]) -> float:
         start, first = time.perf_counter(), 0
         for request in batches:
             engine.generate(request, seeds=range(first, first + request.rows))
@@ -167,13 +171,19 @@ def ragged_ratio(bench: ImageBench, target: Any, engine: Engine) -> float:
     return ratios[1]
 
 
-def _request(bench: ImageBench, target: Any, prompts: Sequence[str]) -> Request:
+def _request(bench: ImageBench, target: Any, subjects: Sequence[Subject]) -> Any:
     given = {"guidance_scale": bench.guidance_scale, "temperature": bench.temperature}
-    request: Request = target.request(prompts, None, target.parameters(given))
-    return request
+    return target.request(*_asked(subjects), target.parameters(given))
 
 
-def _pictures(target: Any, ids: Sequence[Sequence[int]]) -> list[Image.Image]:
+def _asked(subjects: Sequence[Subject]) -> tuple[list[str] | None, list[int] | None]:
+    """Prompts and classes, one of which is None."""
+    prompts = [one.prompt for one in subjects if one.prompt is not None]
+    classes = [one.class_id for one in subjects if one.class_id is not None]
+    return prompts or None, classes or None
+
+
+def _pictures(target: Any, ids: Sequence[Sequence[Any]]) -> list[Image.Image]:
     cells = target.grid.cell_positions()
     pixels = target.to_pixels([[row[cell] for cell in cells] for row in ids])
     return [to_image(one.cpu()) for one in pixels]

@@ -1,0 +1,61 @@
+"""The entries of the image-continuous suite: every mode of judging latent vectors, side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmspec.bench.image import ImageBench, engine_for
+from mmspec.engine import Engine
+
+Entry = tuple[str, str, Engine]
+
+# Modes that keep a promise come first; the last one speaks of masked models only.
+MODES = ("exact", "stepwise", "smoothed", "tolerance", "published")
+LENGTHS = (4, 8, 16, 32)
+DELTAS = (0.25, 0.5, 1.0, 2.0)
+SIGMAS = (0.1, 0.2, 0.4)
+MASKED = "tiny-mar-masked"
+
+
+def entries_by_mode(bench: ImageBench, target: Any) -> list[Entry]:
+    """Every mode with the draft model, and the model drafting for itself."""
+    entries = [(f"cspd {mode}", "", engine_for(bench, target, "cspd", mode=mode)) for mode in MODES]
+    for mode in ("tolerance", "smoothed"):
+        engine = engine_for(bench, target, "cspd-self", mode=mode)
+        entries.append((f"cspd-self {mode}", "", engine))
+    return entries
+
+
+def entries_by_length(bench: ImageBench, target: Any) -> list[Entry]:
+    """Every mode over the length of drafts."""
+    return [
+        (
+            f"cspd {mode}",
+            f"{length}",
+            engine_for(bench, target, "cspd", mode=mode, draft_length=length),
+        )
+        for mode in MODES
+        for length in LENGTHS
+    ]
+
+
+def entries_by_knob(bench: ImageBench, target: Any) -> list[Entry]:
+    """The bounded modes from hardly to much relaxed."""
+    knobs = [("tolerance", "delta", value) for value in DELTAS]
+    knobs += [("smoothed", "sigma_v", value) for value in SIGMAS]
+    return [
+        (
+            f"cspd {mode}",
+            f"{name}={value:g}",
+            engine_for(bench, target, "cspd", mode=mode, **{name: value}),
+        )
+        for mode, name, value in knobs
+    ]
+
+
+def entries_masked(bench: ImageBench, target: Any) -> list[Entry]:
+    """Masked MAR, which drafts for itself: judged rightly, and as the released program does."""
+    return [
+        (f"cspd-self {mode}", "", engine_for(bench, target, "cspd-self", mode=mode))
+        for mode in ("tolerance", "released")
+    ]
