@@ -46,8 +46,9 @@ def diffusion_loss(
         ``(n,)``.
     """
     process = _whole(base_steps)
-    level = process.alphas_cumprod.to(tokens)[timesteps].unsqueeze(-1)
-    state = level.sqrt() * tokens + (1 - level).sqrt() * noise
+    # In float64 until the root is taken: at step 0 the level is 1 but for 4e-5.
+    level = process.alphas_cumprod.to(tokens.device)[timesteps].unsqueeze(-1)
+    state = level.sqrt().to(tokens) * tokens + (1 - level).sqrt().to(tokens) * noise
     predicted, logits = head(state, timesteps, condition)
     step = process.kernel(timesteps, state, predicted.detach(), logits)
     bound = _divergence(_posterior(process, state, noise, timesteps), step)

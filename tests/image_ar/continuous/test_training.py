@@ -57,6 +57,8 @@ def test_state_is_the_noisy_vector_at_the_right_level() -> None:
     level = WHOLE.alphas_cumprod[times].unsqueeze(-1)
     assert torch.allclose(head.seen[0], level.sqrt() * tokens + (1 - level).sqrt() * noise)
     assert torch.equal(head.seen[1], times)
+    diffusion_loss(head, 0 * tokens.float(), told(3), noise.float(), times)
+    assert torch.allclose(head.seen[0], (1 - level).sqrt().float() * noise.float(), rtol=1e-6)
 
 
 @pytest.mark.parametrize("time", [1, 40, 700, 999])

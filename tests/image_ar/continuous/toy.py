@@ -159,3 +159,13 @@ def set_records(
         replace(draft, law=replace(law, **ours)),
         replace(evidence, law=replace(target, **theirs)),
     )
+
+
+def target_of(evidence: Evidence) -> Endpoints:
+    assert isinstance(evidence.law, Endpoints)
+    return evidence.law
+
+
+def own_of(verdict: Verdict) -> Tensor:
+    assert verdict.own is not None
+    return verdict.own
