@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from scipy.stats import binomtest
 
@@ -61,10 +63,14 @@ def test_the_coin_keeps_its_rate(rate: float) -> None:
     assert binomtest(kept, 540, rate + 0.12).pvalue < 1e-3
 
 
-def test_the_coin_is_a_function_of_seed_and_block() -> None:
+def test_the_coin_is_a_function_of_seed_and_block_and_fair_in_both() -> None:
     one = [decide(Random(0.5, 7), block).accept for block in range(300)]
     assert one == [decide(Random(0.5, 7), block).accept for block in range(300)]
-    assert one != [decide(Random(0.5, 8), block).accept for block in range(300)]
+    other = [decide(Random(0.5, 8), block).accept for block in range(300)]
+    neighbours = [a == b for a, b in pairwise(one)]
+    seeds = [a == b for a, b in zip(one, other, strict=True)]
+    for fair in (one, neighbours, seeds):
+        assert binomtest(sum(fair), len(fair), 0.5).pvalue > 1e-3
 
 
 def test_blocks_kept_at_one_rate_are_kept_at_a_higher_one() -> None:
