@@ -190,15 +190,17 @@ class GuidedHead:
         self.width = head.token_width
 
     def __call__(
-        self, state: Tensor, timestep: Tensor, condition: Condition
+        self, state: Tensor, timestep: Tensor | int, condition: Condition
     ) -> tuple[Tensor, Tensor]:
         """Guided noise and variance logits, ``(rows, width)`` each.
 
         Args:
             state: ``(rows, width)``.
-            timestep: ``(rows,)`` original indices of the base process.
+            timestep: Original indices of the base process, one for all or ``(rows,)``.
             condition: Of the same rows.
         """
+        if isinstance(timestep, int):
+            timestep = torch.full((len(state),), timestep, device=state.device)
         halves = self.head.embed(both_halves(condition))
         embedding = self.head.time_embed(timestep).unsqueeze(1) + halves
         return guide(

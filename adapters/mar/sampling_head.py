@@ -7,9 +7,11 @@ that all steps' are made in one product.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from adapters.mar.head import DiffusionHead, both_halves, guide
@@ -24,14 +26,12 @@ class _Prepared(NamedTuple):
     Attributes:
         condition: Itself, to know it again.
         halves: ``(rows, halves, width)`` its embeddings.
-        offsets: ``(rows,)`` first entry of each row in the table.
-        table: ``(rows * steps, halves, all modulations)``, None where none was made.
+        table: ``(steps, rows, halves, all modulations)``, None where none was made.
         again: Whether the condition came more than once.
     """
 
     condition: Condition
     halves: Tensor
-    offsets: Tensor
     table: Tensor | None = None
     again: bool = False
 
@@ -60,13 +60,13 @@ class SamplingHead:
 
     @torch.no_grad()
     def __call__(
-        self, state: Tensor, timestep: Tensor, condition: Condition
+        self, state: Tensor, timestep: Tensor | int, condition: Condition
     ) -> tuple[Tensor, Tensor]:
         """Guided noise and variance logits, ``(rows, width)`` each.
 
         Args:
             state: ``(rows, width)``.
-            timestep: ``(rows,)`` original indices, of those given at construction.
+            timestep: Original indices, of those given at construction, one for all or ``(rows,)``.
             condition: Of the same rows.
 
         Raises:
@@ -75,14 +75,32 @@ class SamplingHead:
         if self._weights != _stamp(self.head):
             self._refresh()
         prepared = self._last = self._prepare(condition)
-        steps = self._index.index_select(0, timestep)
-        if prepared.table is None:
-            embedding = self._times.index_select(0, steps).unsqueeze(1) + prepared.halves
-            modulations = self.head.modulations(embedding)
+        if isinstance(timestep, int):
+            modulations = self._of_step(self._step_of(timestep), prepared)
         else:
-            found = prepared.table.index_select(0, steps + prepared.offsets)
-            modulations = found.split(self._sizes, dim=-1)
-        return guide(self.head.denoise(state.unsqueeze(1), modulations), condition)
+            modulations = self._of_rows(self._index.index_select(0, timestep), prepared)
+        return guide(self._network(state.unsqueeze(1), modulations), condition)
+
+    def _of_step(self, step: int, prepared: _Prepared) -> tuple[Tensor, ...]:
+        """Modulations where all rows are at one step; a view of the table."""
+        if prepared.table is None:
+            return self.head.modulations(self._times[step] + prepared.halves)
+        return prepared.table[step].split(self._sizes, dim=-1)
+
+    def _of_rows(self, steps: Tensor, prepared: _Prepared) -> tuple[Tensor, ...]:
+        """Modulations where every row is at a step of its own."""
+        if prepared.table is None:
+            return self.head.modulations(
+                self._times.index_select(0, steps).unsqueeze(1) + prepared.halves
+            )
+        rows = torch.arange(len(steps), device=steps.device)
+        return prepared.table[steps, rows].split(self._sizes, dim=-1)
+
+    def _step_of(self, timestep: int) -> int:
+        step = self._steps.get(timestep)
+        if step is None:
+            raise IndexError(f"noise level {timestep} is not among those of this head")
+        return step
 
     @torch.no_grad()
     def _refresh(self) -> None:
@@ -94,27 +112,63 @@ class SamplingHead:
         # Other noise levels point past the end, which look-ups refuse.
         self._index = timesteps.new_full((int(timesteps.max()) + 1,), len(timesteps))
         self._index[timesteps] = torch.arange(len(timesteps), device=timesteps.device)
+        self._steps = {level: step for step, level in enumerate(timesteps.tolist())}
         self._sizes = [part.shape[-1] for part in head.modulations(self._times[:1])]
+        self._network = _Network(head)
         self._last = None
 
     def _prepare(self, condition: Condition) -> _Prepared:
         last = self._last
         if last is None or last.condition is not condition:
             halves = self.head.embed(both_halves(condition))
-            rows = torch.arange(len(halves), device=halves.device)
-            return _Prepared(condition, halves, rows * len(self._times))
+            return _Prepared(condition, halves)
         if last.again:
             return last
         # Conditions that come once, such as those of parallel steps, do not pay for a table.
         return last._replace(table=self._table(last.halves), again=True)
 
     def _table(self, halves: Tensor) -> Tensor | None:
-        """``(rows * steps, halves, all modulations)``, or None where that is too large."""
+        """``(steps, rows, halves, all modulations)``, or None where that is too large."""
         entries = len(self._times) * halves.shape[:2].numel() * sum(self._sizes)
         if entries * halves.element_size() > self.table_bytes:
             return None
-        every = (self._times.unsqueeze(1) + halves.unsqueeze(1)).flatten(0, 1)
+        every = self._times.view(-1, 1, 1, halves.shape[-1]) + halves
         return torch.cat(self.head.modulations(every), dim=-1)
+
+
+class _Network:
+    """:meth:`DiffusionHead.denoise` without its modules: for few rows they cost more than the sums.
+
+    Args:
+        head: Whose weights are taken.
+    """
+
+    def __init__(self, head: DiffusionHead) -> None:
+        self._input = (head.input_proj.weight, head.input_proj.bias)
+        self._output = (head.final_layer.linear.weight, head.final_layer.linear.bias)
+        self._eps, self._width = head.final_layer.norm_final.eps, (self._input[0].shape[0],)
+        self._blocks = [_weights_of(block) for block in head.res_blocks]
+
+    def __call__(self, state: Tensor, modulations: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Noise and variance logits ``(..., token_width)`` under given modulations."""
+        width, eps = self._width, self._eps
+        x = F.linear(state.to(self._input[0].dtype), *self._input)
+        for (scale_in, shift_in, one, one_bias, two, two_bias), modulation in zip(
+            self._blocks, modulations, strict=False
+        ):
+            shift, scale, gate = modulation.chunk(3, dim=-1)
+            inner = torch.addcmul(shift, F.layer_norm(x, width, scale_in, shift_in, eps), 1 + scale)
+            inner = F.linear(F.silu(F.linear(inner, one, one_bias), inplace=True), two, two_bias)
+            x = torch.addcmul(x, gate, inner)
+        shift, scale = modulations[-1].chunk(2, dim=-1)
+        x = torch.addcmul(shift, F.layer_norm(x, width, eps=eps), 1 + scale)
+        noise, logits = F.linear(x, *self._output).to(state.dtype).chunk(2, dim=-1)
+        return noise, logits
+
+
+def _weights_of(block: Any) -> tuple[Tensor, ...]:
+    norm, one, two = block.in_ln, block.mlp[0], block.mlp[2]
+    return norm.weight, norm.bias, one.weight, one.bias, two.weight, two.bias
 
 
 def _stamp(head: DiffusionHead) -> tuple[int, int]:

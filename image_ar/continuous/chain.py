@@ -70,13 +70,13 @@ class Head(Protocol):
     width: int
 
     def __call__(
-        self, state: Tensor, timestep: Tensor, condition: Condition
+        self, state: Tensor, timestep: Tensor | int, condition: Condition
     ) -> tuple[Tensor, Tensor]:
         """Predicted noise and variance logits, both ``(rows, width)``.
 
         Args:
             state: ``(rows, width)`` noisy vectors.
-            timestep: ``(rows,)`` step of the process the network was trained on.
+            timestep: Step of the process the network was trained on, one for all or ``(rows,)``.
             condition: Of ``rows`` rows.
         """
         ...
@@ -123,20 +123,19 @@ def denoise(
         ValueError: Normals of another shape.
     """
     _check_normals(head, process, condition, normals)
-    state = normals[:, 0]
-    trail = torch.zeros(len(state), dtype=torch.float64, device=state.device)
-    states, kernels = [], []
+    noises = normals.unbind(1)
+    states, kernels = [noises[0]], []
     for step in range(process.steps):
-        kernel = _kernel(head, process, condition, step, state, temperature)
-        if record:
-            states.append(state)
-            kernels.append(kernel)
+        kernel = _kernel(head, process, condition, step, states[-1], temperature)
+        kernels.append(kernel)
         if step < process.steps - 1:
-            trail = trail + kernel.log_std.double().sum(-1)
-            state = kernel.draw(normals[:, step + 1])
+            states.append(kernel.draw(noises[step + 1]))
+    spreads = torch.stack([kernel.log_std for kernel in kernels], 1)
+    trail = spreads[:, :-1].double().sum((1, 2))
     if not record:
-        return Chain(kernel, trail)
-    return Chain(kernel, trail, torch.stack(states, 1), _stack(kernels))
+        return Chain(kernels[-1], trail)
+    means = torch.stack([kernel.mean for kernel in kernels], 1)
+    return Chain(kernels[-1], trail, torch.stack(states, 1), GaussianStep(means, spreads))
 
 
 def kernels_along(
@@ -245,14 +244,8 @@ def _kernel(
 ) -> GaussianStep:
     """Law of ``step`` (in order of time) at ``state`` ``(rows, width)``."""
     index = process.steps - 1 - step
-    told = torch.full((len(state),), int(process.original(index)), device=state.device)
-    noise, logits = head(state, told, condition)
+    noise, logits = head(state, int(process.original(index)), condition)
     return process.kernel(index, state, noise, logits, temperature)
-
-
-def _stack(steps: Sequence[GaussianStep]) -> GaussianStep:
-    mean = torch.stack([step.mean for step in steps], 1)
-    return GaussianStep(mean, torch.stack([step.log_std for step in steps], 1))
 
 
 def _check_normals(

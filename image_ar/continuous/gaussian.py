@@ -57,7 +57,7 @@ class GaussianStep:
 
     def draw(self, normals: Tensor) -> Tensor:
         """Vectors ``(..., width)`` from standard normals of that shape, in the mean's type."""
-        return self.mean + self.std * normals.to(self.mean.dtype)
+        return torch.addcmul(self.mean, self.std, normals.to(self.mean.dtype))
 
 
 def log_ratio(p: GaussianStep, q: GaussianStep, x: Tensor) -> Tensor:

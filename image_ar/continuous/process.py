@@ -51,6 +51,7 @@ class DiffusionProcess:
     alphas_cumprod: Tensor = field(init=False, repr=False, compare=False)
     posterior_variance: Tensor = field(init=False, repr=False, compare=False)
     log_variance_bounds: Tensor = field(init=False, repr=False, compare=False)
+    _factors: list[list[float]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 2 <= self.steps <= self.base_steps:
@@ -64,12 +65,17 @@ class DiffusionProcess:
         betas = 1 - level / before
         posterior = betas * (1 - before) / (1 - level)
         bounds = torch.stack([torch.cat([posterior[1:2], posterior[1:]]), betas]).log()
+        signal = (1 - betas).rsqrt()
+        drift = -betas / (1 - level).sqrt() * signal
+        low, high = bounds
+        factors = torch.stack([signal, drift, 0.25 * (high + low), 0.25 * (high - low)], 1)
         for name, value in (
             ("timesteps", timesteps),
             ("betas", betas),
             ("alphas_cumprod", level),
             ("posterior_variance", posterior),
             ("log_variance_bounds", bounds),
+            ("_factors", factors.tolist()),
         ):
             object.__setattr__(self, name, value)
 
@@ -111,6 +117,8 @@ class DiffusionProcess:
                 f"the temperature must be 0 or more and finite, got {temperature}; 1 is the law "
                 "that was learned"
             )
+        if not isinstance(index, Tensor):
+            return self._kernel_at(index, state, noise, variance_logits, temperature)
         beta, level, low, high = self._numbers(index)
         mean = (state.double() - beta / (1 - level).sqrt() * noise.double()) / (1 - beta).sqrt()
         share = 0.5 * (variance_logits.double() + 1)
@@ -118,12 +126,21 @@ class DiffusionProcess:
         log_std = log_std + (math.log(temperature) if temperature else -math.inf)
         return GaussianStep(mean.to(state.dtype), log_std.to(state.dtype))
 
-    def _numbers(self, index: int | Tensor) -> tuple[Tensor, ...]:
+    def _kernel_at(
+        self, index: int, state: Tensor, noise: Tensor, logits: Tensor, temperature: float
+    ) -> GaussianStep:
+        """The law of one step for all vectors: what a chain calls every step."""
+        signal, drift, middle, half = self._factors[index]
+        # The first steps take a small difference of large numbers.
+        mean = torch.add(state.double() * signal, noise.double(), alpha=drift)
+        shift = math.log(temperature) if temperature else -math.inf
+        spread = logits.to(state.dtype) * half + (middle + shift)
+        return GaussianStep(mean.to(state.dtype), spread)
+
+    def _numbers(self, index: Tensor) -> tuple[Tensor, ...]:
         """Beta, signal and the two bounds of each step, ready to meet ``(..., width)``."""
         table = torch.stack([self.betas, self.alphas_cumprod, *self.log_variance_bounds])
-        if isinstance(index, Tensor):
-            return table.to(index.device)[:, index].unsqueeze(-1).unbind()
-        return table[:, index].unbind()  # single numbers, which tensors of any device take
+        return table.to(index.device)[:, index].unsqueeze(-1).unbind()
 
 
 def cosine_betas(count: int) -> Tensor:
