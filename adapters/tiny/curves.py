@@ -28,12 +28,12 @@ def stage_table(curves: Mapping[str, Curve], place: str) -> str:
     return "\n".join(lines)
 
 
-def plot_curves(curves: Mapping[str, Curve], target: Path) -> None:
-    """Draw the loss of each stage over its steps."""
+def plot_curves(curves: Mapping[str, Curve], target: Path, label: str = "loss (nats)") -> None:
+    """Draw the loss of each stage over its steps; ``label`` says what it is measured in."""
     figure = Figure(figsize=(7, 3.2), layout="constrained")
     axes = figure.subplots(1, len(curves), squeeze=False)[0]
     for axis, (stage, rows) in zip(axes, curves.items(), strict=True):
         axis.plot([row["step"] for row in rows], [row["loss"] for row in rows], linewidth=0.8)
         axis.set(title=stage, xlabel="step", yscale="log")
-    axes[0].set_ylabel("loss (nats)")
+    axes[0].set_ylabel(label)
     figure.savefig(target, dpi=90)

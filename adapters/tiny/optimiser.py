@@ -9,7 +9,10 @@ from torch import nn
 
 # Token tables, output heads, the patch filter and tables of relative positions are no hidden
 # matrices: Muon would hurt them.
-_NOT_HIDDEN = ("embed", "shared", "relative_attention_bias", "lm_head", "heads.", "output.")
+_NOT_HIDDEN = (
+    *("embed", "shared", "relative_attention_bias", "lm_head", "heads.", "output."),
+    *("class_emb", "fake_latent", "final_layer.linear"),
+)
 
 
 def build_optimisers(

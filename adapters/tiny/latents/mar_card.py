@@ -1,0 +1,176 @@
+"""Cards of the embedded MAR models, written beside the weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from adapters.mar.config import CAUSAL, MASKED, MARConfig
+from adapters.tiny.curves import plot_curves, read_curves, stage_table
+
+from .mar_shape import DRAFT, mar_config
+
+_ABOUT = {
+    CAUSAL: """\
+# Tiny class-to-image model on continuous tokens
+
+A causal MAR of {millions:.2f} million parameters ({megabytes:.1f} MB in bfloat16) that draws
+64 x 64 pictures of a small world from one of 48 classes, such as "red circle": the colour and shape
+of the largest thing, of two the first in raster order. It writes 8 x 8 latent vectors of 16 numbers
+in raster order; each is drawn by a diffusion head. Being causal, it judges a whole draft in one
+pass, which is what exact speculation over continuous tokens needs. `model/` holds the network,
+`vae/` its KL tokenizer.
+""",
+    MASKED: """\
+# Tiny masked class-to-image model on continuous tokens
+
+A MAR of {millions:.2f} million parameters ({megabytes:.1f} MB in bfloat16), as published: an
+encoder that sees known vectors only, a decoder that sees all places, a diffusion head. It draws
+64 x 64 pictures of a small world from one of 48 classes, such as "red circle", in any order and
+several vectors a step. Classes and tokenizer are those of the causal model beside it.
+""",
+    DRAFT: """\
+# Tiny draft model on continuous tokens
+
+A causal MAR of {millions:.2f} million parameters ({megabytes:.1f} MB in bfloat16) that drafts for
+the causal model beside it: the same classes, the same tokenizer, fewer layers and a smaller head.
+""",
+}
+_USE = """
+```python
+from adapters.mar.loading import load_target
+
+target = load_target("adapters/tiny/weights/{folder}")
+```
+
+## Shape
+
+{shape} Head: {head_blocks} residual blocks of width {head_width}. {buffer} copies of the class
+vector come before the vectors.
+
+## Data
+
+{pictures:,} pictures of one or two things (6 shapes, 8 colours, 3 sizes, 5 textures, 9 places, 6
+backgrounds), encoded once; their latents are drawn anew from the posterior whenever a picture comes
+round. Held-out pictures have seeds of their own, and no other training shares any.
+
+## Recipe
+
+{recipe}
+
+MAR's loss: the squared error of the predicted noise plus the variational term of the learned
+variances, at {draws} noise levels for every vector. {order}{teacher} One class in ten is dropped,
+for classifier-free guidance. `learn` has a constant rate, in `settle` it falls to zero. The weights
+are a running average (decay {decay} a step). Muon for the hidden matrices, AdamW for the rest,
+bfloat16 autocast, {rows} pictures a step. One command repeats it, and continues after a kill:
+
+```
+python -m adapters.tiny.latents.train_mar {kind} --out adapters/tiny/weights/{folder}{start}
+```
+
+![loss](loss.png)
+
+## Scores
+
+Held-out loss with the class: {loss:.4f}.
+
+{scores}
+
+## Limits
+
+It knows this world and nothing else. A class says nothing about sizes, textures, places and
+background.
+"""
+_FOLDERS = {CAUSAL: "mar", MASKED: "mar-masked", DRAFT: "mar-draft"}
+_TEACHER = (
+    " To this comes the squared distance from the noise that the causal model predicts at the\n"
+    "same states, told the same vectors, so that the two denoise alike."
+)
+_START = " \\\n    --teacher adapters/tiny/weights/mar/model"
+_ORDER = (
+    "Vectors are hidden in random order; the hidden share is a normal of\n"
+    "mean 1 and deviation 0.25, cut to 0.7 to 1."
+)
+
+
+def write_mar_card(
+    kind: str,
+    out: Path,
+    work: Path,
+    stages: Sequence[str],
+    *,
+    pictures: int,
+    rows: int,
+    threads: int,
+    taught: bool,
+    draws: int,
+    decay: float,
+) -> None:
+    """Write `README.md` and `loss.png`; scores come from `scores.json` if it is there.
+
+    Args:
+        kind: ``causal``, ``masked`` or ``draft``.
+        out: Folder of the model.
+        work: Folder of the loss curves and of ``<kind>-loss.json``.
+        stages: Names of the stages.
+        pictures: Pictures trained on.
+        rows: Pictures a step.
+        threads: CPU cores that the training used.
+        taught: Whether a teacher's predictions were matched.
+        draws: Noise levels for every vector of a batch.
+        decay: Of the average of the weights.
+    """
+    curves = read_curves(work, stages)
+    size = (out / "model" / "model.safetensors").stat().st_size
+    scores = out / "scores.json"
+    config = mar_config(kind)
+    text = _ABOUT[kind].format(millions=size / 2e6, megabytes=size / 1e6)
+    text += _USE.format(
+        kind=kind,
+        folder=_FOLDERS[kind],
+        shape=_shape(config),
+        head_blocks=config.head_blocks,
+        head_width=config.head_width,
+        buffer=config.buffer,
+        pictures=pictures,
+        recipe=stage_table(curves, "1 CPU core" if threads == 1 else f"{threads} CPU cores"),
+        draws=draws,
+        decay=decay,
+        order=_ORDER if kind == MASKED else "",
+        teacher=_TEACHER if taught else "",
+        start=_START if taught else "",
+        rows=rows,
+        scores=_table(json.loads(scores.read_text())) if scores.exists() else "Not measured yet.",
+        **json.loads((work / f"{kind}-loss.json").read_text()),
+    )
+    (out / "README.md").write_text(text)
+    plot_curves(curves, out / "loss.png", label="loss")
+
+
+def _shape(config: MARConfig) -> str:
+    decoder = f"{config.decoder_depth} layers of width {config.decoder_width}"
+    heads = f"{config.decoder_heads} heads"
+    if config.variant == CAUSAL:
+        return f"{decoder}, {heads}."
+    encoder = f"{config.encoder_depth} layers of width {config.encoder_width}"
+    return f"Encoder of {encoder}, decoder of {decoder}, {heads} each."
+
+
+def _table(scores: dict[str, dict[str, float]]) -> str:
+    settings = {name: values for name, values in scores.items() if name != "counts"}
+    names = list(next(iter(settings.values())))
+    heads = [name.replace("_", " ") for name in names]
+    lines = ["| read by the judge | " + " | ".join(heads) + " |", "| --- |" + " --- |" * len(names)]
+    for setting, values in settings.items():
+        cells = [f"{values[name]:.1%}" for name in names]
+        lines.append(f"| {setting} | " + " | ".join(cells) + " |")
+    count = int(scores["counts"]["pictures"])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"{count} pictures a row, temperature 1. Attribute accuracy is the mean of colour and\n"
+            "shape, class asks for both. The first row is true pictures through the tokenizer.",
+        ]
+    )

@@ -1,0 +1,181 @@
+"""What the embedded MAR models learn: the noise in their latents, with averaged weights."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from adapters.mar.causal import CausalMAR
+from adapters.mar.config import MASKED, MARConfig
+from adapters.mar.head import GuidedHead
+from adapters.mar.mar import MAR
+from image_ar.continuous.chain import Condition
+from image_ar.continuous.training import diffusion_loss
+
+from .store import LatentBatch, LatentData
+
+# Noise draws for each token of a batch: conditions are dear, the head is cheap.
+DRAWS = 4
+# The share of unknown tokens is a normal of this mean and deviation, cut to [least, 1].
+RATIO_MEAN, RATIO_STD, RATIO_LEAST = 1.0, 0.25, 0.7
+TEACHER_WEIGHT = 1.0
+_SOON = 10.0
+
+
+def build_mar(config: MARConfig) -> MAR | CausalMAR:
+    """A model of this shape that has learned nothing."""
+    return MAR(config) if config.variant == MASKED else CausalMAR(config)
+
+
+class Trainee(nn.Module):
+    """A model and the running average of its weights, kept in its checkpoint.
+
+    Args:
+        config: Shape of the model.
+        decay: Of the average, per step.
+    """
+
+    def __init__(self, config: MARConfig, decay: float) -> None:
+        super().__init__()
+        self.model = build_mar(config)
+        self.average = AveragedModel(self.model, multi_avg_fn=self._follow)
+        self.average.requires_grad_(False)
+        self.decay = decay
+
+    def update_average(self) -> None:
+        """Let the average follow the weights; the first call copies them."""
+        self.average.update_parameters(self.model)
+
+    @torch.no_grad()
+    def _follow(
+        self,
+        averaged: tuple[Tensor, ...] | list[Tensor],
+        current: tuple[Tensor, ...] | list[Tensor],
+        count: Tensor | int,
+    ) -> None:
+        # Shorter at first: the start must not stay in the average of a short run.
+        share = 1 - min(self.decay, (1 + float(count)) / (_SOON + float(count)))
+        torch._foreach_lerp_(averaged, current, share)
+
+    @property
+    def averaged(self) -> MAR | CausalMAR:
+        """The model with averaged weights."""
+        module = self.average.module
+        assert isinstance(module, (MAR, CausalMAR))
+        return module
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The tokens of a batch that the head is asked for.
+
+    Attributes:
+        tokens: ``(n, width)``.
+        conditions: ``(n, W)``.
+        unknown: ``(rows, cells)`` bool, which they are; None for all.
+    """
+
+    tokens: Tensor
+    conditions: Tensor
+    unknown: Tensor | None = None
+
+
+def ask(model: MAR | CausalMAR, batch: LatentBatch, generator: torch.Generator) -> Asked:
+    """Conditions of the tokens to learn: all of them, or for a masked model those hidden."""
+    if isinstance(model, CausalMAR):
+        conditions = model.training_conditions(batch.tokens, batch.labels, batch.drop)
+        return Asked(batch.tokens.flatten(0, 1), conditions.flatten(0, 1))
+    rows, cells, _ = batch.tokens.shape
+    unknown = hidden_tokens(rows, cells, generator)
+    conditions = model(batch.tokens, unknown, batch.labels, batch.drop)
+    return Asked(batch.tokens[unknown], conditions[unknown], unknown)
+
+
+def hidden_tokens(rows: int, cells: int, generator: torch.Generator) -> Tensor:
+    """Which tokens a masked model must do without, ``(rows, cells)`` bool.
+
+    The share is drawn once for the batch, from a normal cut to its upper tail; the tokens are drawn
+    for every row. Source: Li et al. 2024 (arXiv 2406.11838), appendix B.
+    """
+    low = _normal_cdf((RATIO_LEAST - RATIO_MEAN) / RATIO_STD)
+    high = _normal_cdf((1 - RATIO_MEAN) / RATIO_STD)
+    level = low + (high - low) * float(torch.rand((), generator=generator))
+    ratio = RATIO_MEAN + RATIO_STD * float(torch.special.ndtri(torch.tensor(level)))
+    count = min(cells, max(1, math.ceil(cells * ratio)))
+    ranks = torch.rand(rows, cells, generator=generator).argsort(1).argsort(1)
+    return ranks < count
+
+
+def mar_loss(
+    model: MAR | CausalMAR,
+    batch: LatentBatch,
+    seed: int,
+    teacher: MAR | CausalMAR | None = None,
+) -> Tensor:
+    """Loss of a batch: MAR's, and with a teacher the distance from its predicted noise.
+
+    Args:
+        model: Is conditioned once; its head sees every token at several noise levels.
+        batch: Latents and classes.
+        seed: Of noise, noise levels and hidden tokens.
+        teacher: A causal model that is told the same; gets no gradient.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    asked = ask(model, batch, generator)
+    tokens = asked.tokens.repeat(DRAWS, 1)
+    noise = torch.randn(tokens.shape, generator=generator)
+    base = model.config.base_steps
+    timesteps = torch.randint(0, base, (len(tokens),), generator=generator)
+    head: Any = GuidedHead(model.head)
+    if teacher is not None:
+        with torch.no_grad():
+            told = ask(teacher, batch, generator).conditions.repeat(DRAWS, 1)
+        head = TaughtHead(head, GuidedHead(teacher.head), Condition(told))
+    condition = Condition(asked.conditions.repeat(DRAWS, 1))
+    loss = diffusion_loss(head, tokens, condition, noise, timesteps, base).mean()
+    if isinstance(head, TaughtHead):
+        loss = loss + TEACHER_WEIGHT * head.distance
+    return loss
+
+
+@torch.inference_mode()
+def held_out_loss(model: MAR | CausalMAR, data: LatentData, rows: int) -> float:
+    """MAR's loss with the class, over all whole batches of the data; the same noise every time."""
+    losses = [
+        mar_loss(model, data.batch(step, rows, dropped=0.0), step)
+        for step in range(max(1, len(data.moments) // rows))
+    ]
+    return round(float(torch.stack(losses).mean()), 4)
+
+
+class TaughtHead:
+    """A head that notes how far its predicted noise is from a teacher's at the same states.
+
+    Attributes:
+        width: Numbers of a vector.
+        distance: Mean squared distance at the last call.
+    """
+
+    def __init__(self, head: GuidedHead, teacher: GuidedHead, told: Condition) -> None:
+        self.head, self.teacher, self.told = head, teacher, told
+        self.width = head.width
+        self.distance = torch.zeros(())
+
+    def __call__(
+        self, state: Tensor, timestep: Tensor, condition: Condition
+    ) -> tuple[Tensor, Tensor]:
+        """The head's own answer."""
+        noise, logits = self.head(state, timestep, condition)
+        with torch.no_grad():
+            wanted, _ = self.teacher(state, timestep, self.told)
+        self.distance = (noise - wanted).square().mean()
+        return noise, logits
+
+
+def _normal_cdf(x: float) -> float:
+    return 0.5 * (1 + math.erf(x / math.sqrt(2)))
