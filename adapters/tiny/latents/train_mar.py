@@ -38,16 +38,16 @@ log = logging.getLogger(__name__)
 # First at a constant rate, then with a falling one.
 STAGES = {
     CAUSAL: (
-        Stage("causal-learn", steps=2400, rate=3e-3, warmup=50, decay=0.0, save_every=100),
-        Stage("causal-settle", steps=800, rate=3e-3, warmup=10, decay=1.0, save_every=100),
+        Stage("causal-learn", steps=2400, rate=5e-3, warmup=50, decay=0.0, save_every=100),
+        Stage("causal-settle", steps=800, rate=5e-3, warmup=10, decay=1.0, save_every=100),
     ),
     MASKED: (
-        Stage("masked-learn", steps=2400, rate=3e-3, warmup=50, decay=0.0, save_every=100),
-        Stage("masked-settle", steps=800, rate=3e-3, warmup=10, decay=1.0, save_every=100),
+        Stage("masked-learn", steps=2400, rate=5e-3, warmup=50, decay=0.0, save_every=100),
+        Stage("masked-settle", steps=800, rate=5e-3, warmup=10, decay=1.0, save_every=100),
     ),
     DRAFT: (
-        Stage("draft-learn", steps=1800, rate=3e-3, warmup=50, decay=0.0, save_every=100),
-        Stage("draft-settle", steps=600, rate=3e-3, warmup=10, decay=1.0, save_every=100),
+        Stage("draft-learn", steps=1800, rate=5e-3, warmup=50, decay=0.0, save_every=100),
+        Stage("draft-settle", steps=600, rate=5e-3, warmup=10, decay=1.0, save_every=100),
     ),
 }
 PICTURES, HELD_OUT_PICTURES = 51_200, 256
