@@ -1,1 +1,1 @@
-"""Drafters and rules for autoregressive image generation: `discrete` for models over codes."""
+"""Drafters and rules for autoregressive image generation: codes (`discrete`) and latent vectors."""

@@ -66,6 +66,7 @@ def load_target(
         )
     place = torch.device(device or "cpu")
     network.to(place, network.dtype if dtype == "auto" else _number(dtype))
+    network.head.float()
     pixels = load_vae(where, patch).to(place, torch.float32)
     defaults = said.get("defaults")
     return assemble(

@@ -20,13 +20,13 @@ class Denoising:
     """How one vector is drawn once its condition is known.
 
     Attributes:
-        steps: Denoising steps.
+        steps: Denoising steps, at least 2.
         temperature: Factor on the noise of every step; 1 is the law that was learned.
         final_noise: Noise of the last step: none as MAR does, the model's own, or a number. A rule
             that speaks of another law than the usual one sets it.
 
     Raises:
-        ValueError: No steps, or a negative temperature.
+        ValueError: Too few steps, or a negative temperature.
     """
 
     steps: int = 100
@@ -34,8 +34,8 @@ class Denoising:
     final_noise: FinalNoise = "none"
 
     def __post_init__(self) -> None:
-        if self.steps < 1:
-            raise ValueError(f"num_inference_steps must be at least 1, got {self.steps}")
+        if self.steps < 2:
+            raise ValueError(f"num_inference_steps must be at least 2, got {self.steps}")
         if not 0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature must be 0 or above, got {self.temperature}")
 
