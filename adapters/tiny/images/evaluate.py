@@ -27,13 +27,14 @@ from adapters.tiny.world.parse import Score
 from adapters.tiny.world.prompt_parser import parse_prompt
 from adapters.tiny.world.prompts import write_prompt
 from adapters.tiny.world.scene import Scene
+from adapters.tiny.world.vocabulary import COLOURS, SHAPES
 from adapters.tiny.world.wishes import Wish
 from mmspec.engine import Engine
 from mmspec.sampling import Sampling
 from mmspec.token_target import Request
 
 from .codes import code_scene, picture_codes
-from .gpt_shape import CLASS_NAMES, class_of
+from .gpt_shape import CLASS_NAMES, class_of, main_thing
 from .judge import Judge, Seen, load_judge, see
 
 SCALES = (1.0, 1.5, 2.0, 3.0)
@@ -87,12 +88,26 @@ def prompt_scores(wishes: Sequence[Wish], seen: Sequence[Seen]) -> dict[str, flo
 
 
 def class_scores(classes: Sequence[int], seen: Sequence[Seen]) -> dict[str, float]:
-    """Share of pictures whose main thing is of the class asked for."""
-    right = [
-        bool(one.things) and class_of(one.scene) == wanted
-        for wanted, one in zip(classes, seen, strict=True)
-    ]
-    return _rounded({"class": sum(right) / len(right)})
+    """What is right about the main thing of each picture.
+
+    Args:
+        classes: The class asked for, one a picture.
+        seen: What the judge sees.
+
+    Returns:
+        ``attribute_accuracy``, the mean of ``colour`` and ``shape``, and ``class``, the share of
+        pictures where both are right. A picture without a thing is wrong in all.
+    """
+    right: Counter[str] = Counter()
+    for wanted, one in zip(classes, seen, strict=True):
+        if one.things:
+            thing = main_thing(one.scene)
+            colour = thing.colour == COLOURS[wanted // len(SHAPES)]
+            shape = thing.shape == SHAPES[wanted % len(SHAPES)]
+            right.update(colour=colour, shape=shape)
+            right["class"] += colour and shape
+    shares = {name: right[name] / len(seen) for name in ("colour", "shape", "class")}
+    return _rounded({"attribute_accuracy": (shares["colour"] + shares["shape"]) / 2, **shares})
 
 
 def evaluate(

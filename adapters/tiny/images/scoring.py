@@ -26,16 +26,16 @@ def score_pictures(
         images: The pictures, 64 x 64.
 
     Returns:
-        ``attribute_accuracy``, the share of right answers to all questions that the prompts (or
-        classes) raise, and the share for each kind of question.
+        ``attribute_accuracy``, the share of right answers to all questions that the prompts raise,
+        and the share for each kind of question; of classes, the questions are colour and shape of
+        the main thing, and ``class`` is the share of pictures with both right.
 
     Raises:
         ValueError: Prompts outside the world's grammar.
     """
     seen = see(_judge(), images)
     if prompts is None:
-        accuracy = class_scores(class_ids or [], seen)["class"]
-        return {"attribute_accuracy": accuracy}
+        return class_scores(class_ids or [], seen)
     scores = prompt_scores([parse_prompt(prompt) for prompt in prompts], seen)
     return {"attribute_accuracy": scores.pop("all"), **scores}
 

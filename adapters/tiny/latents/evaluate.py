@@ -19,13 +19,13 @@ from tqdm import tqdm
 
 from adapters.mar.loading import load_target
 from adapters.mar.target import LatentImageTarget
+from adapters.tiny.images.evaluate import class_scores
 from adapters.tiny.images.gpt_shape import CLASS_NAMES, class_of
 from adapters.tiny.images.judge import Judge, load_judge, see
 from image_ar.continuous.rules import Own
 from mmspec.engine import Engine
 
 from .scenes import latent_scene, scene_pixels
-from .vae_scores import attribute_scores
 
 SCALES, STEPS = (1.0, 1.5, 2.0, 3.0), (25, 50)
 _PICTURES, _ROWS = 96, 48
@@ -66,11 +66,11 @@ def evaluate(
     with torch.inference_mode():
         mean, _ = target.vae.posterior(scene_pixels(scenes))
     seen = see(judge, target.to_pixels(mean))
-    scores = {"true pictures": attribute_scores([class_of(scene) for scene in scenes], seen)}
+    scores = {"true pictures": class_scores([class_of(scene) for scene in scenes], seen)}
     asked = [index % len(CLASS_NAMES) for index in range(count)]
     for scale, number in tqdm(list(product(scales, steps)), "settings"):
         seen = see(judge, draw(target, asked, scale, number, rows))
-        scores[f"scale {scale:g}, {number} steps"] = attribute_scores(asked, seen)
+        scores[f"scale {scale:g}, {number} steps"] = class_scores(asked, seen)
     return scores
 
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from adapters.mar.vae import LatentVAE
-from adapters.tiny.images.gpt_shape import class_of, main_thing
-from adapters.tiny.images.judge import Seen, load_judge, see
+from adapters.tiny.images.evaluate import class_scores
+from adapters.tiny.images.gpt_shape import class_of
+from adapters.tiny.images.judge import load_judge, see
 from adapters.tiny.images.pictures import picture_array
 from adapters.tiny.images.vq_scores import inked_pixels
 from adapters.tiny.world.scene import Scene
-from adapters.tiny.world.vocabulary import COLOURS, SHAPES
 
 from .scenes import latent_scene, scene_pixels
 
@@ -61,39 +61,10 @@ def vae_scores(vae: LatentVAE, pictures: int = PICTURES) -> dict[str, float]:
     return {name: round(value, 4) for name, value in scores.items()}
 
 
-def attribute_scores(classes: Sequence[int], seen: Sequence[Seen]) -> dict[str, float]:
-    """What is right about the main thing of each picture.
-
-    Args:
-        classes: The class asked for, one a picture.
-        seen: What the judge sees.
-
-    Returns:
-        ``attribute_accuracy``, the mean of ``colour`` and ``shape``, and ``class``, the share of
-        pictures where both are right. A picture without a thing is wrong in all.
-    """
-    colours, shapes = 0, 0
-    both = 0
-    for wanted, one in zip(classes, seen, strict=True):
-        if not one.things:
-            continue
-        thing = main_thing(one.scene)
-        colour = thing.colour == COLOURS[wanted // len(SHAPES)]
-        shape = thing.shape == SHAPES[wanted % len(SHAPES)]
-        colours, shapes, both = colours + colour, shapes + shape, both + (colour and shape)
-    scores = {
-        "attribute_accuracy": (colours + shapes) / 2,
-        "colour": colours,
-        "shape": shapes,
-        "class": both,
-    }
-    return {name: round(count / len(seen), 4) for name, count in scores.items()}
-
-
 def _judged(scenes: Sequence[Scene], pixels: Tensor) -> float:
     """Attribute accuracy of pictures `(n, 3, 64, 64)` in [0, 1]."""
     seen = see(load_judge(), pixels)
-    return attribute_scores([class_of(scene) for scene in scenes], seen)["attribute_accuracy"]
+    return class_scores([class_of(scene) for scene in scenes], seen)["attribute_accuracy"]
 
 
 def _decibel(error: Tensor) -> float:

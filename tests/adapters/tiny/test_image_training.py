@@ -203,4 +203,5 @@ def test_scores_know_right_from_wrong():
     assert scores["background"] == 1.0
     assert scores["flawless"] == pytest.approx(2 / 3, abs=1e-3)
     blue_cross = CLASS_NAMES.index("blue cross")
-    assert class_scores([blue_cross, 0], [seen, seen]) == {"class": 0.5}
+    scores = class_scores([blue_cross, 0], [seen, seen])
+    assert scores == {"attribute_accuracy": 0.5, "colour": 0.5, "shape": 0.5, "class": 0.5}

@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from adapters.mar.checkpoints import load_vae
+from adapters.tiny.images.evaluate import class_scores
 from adapters.tiny.images.gpt_shape import CLASS_NAMES, class_of
 from adapters.tiny.images.judge import Seen
 from adapters.tiny.latents import train_vae
 from adapters.tiny.latents.scenes import latent_scene, scene_pixels
 from adapters.tiny.latents.train_vae import latent_scale, main, vae_loss, vae_scene
-from adapters.tiny.latents.vae_scores import attribute_scores, vae_scores
+from adapters.tiny.latents.vae_scores import vae_scores
 from adapters.tiny.latents.vae_shape import build_vae, plain_vae
 from adapters.tiny.optimiser import build_optimisers
 from adapters.tiny.world.scene import HELD_OUT
@@ -93,15 +94,15 @@ def test_attribute_scores_ask_for_colour_and_shape_of_the_main_thing() -> None:
     scenes = [latent_scene(seed) for seed in range(6)]
     seen = [Seen(scene.things, scene.background, 1.0, (1.0,) * 9) for scene in scenes]
     classes = [class_of(scene) for scene in scenes]
-    assert set(attribute_scores(classes, seen).values()) == {1.0}
+    assert set(class_scores(classes, seen).values()) == {1.0}
     # The next class is of the same colour and another shape, or of both others.
     other = [(one + 1) % len(CLASS_NAMES) for one in classes]
-    scores = attribute_scores(other, seen)
+    scores = class_scores(other, seen)
     assert scores["shape"] == 0.0
     assert scores["class"] == 0.0
     assert scores["attribute_accuracy"] == pytest.approx(scores["colour"] / 2, abs=1e-3)
     nothing = [Seen((), "mint", 1.0, (1.0,) * 9)]
-    assert set(attribute_scores([0], nothing).values()) == {0.0}
+    assert set(class_scores([0], nothing).values()) == {0.0}
 
 
 def test_an_autoencoder_without_loss_scores_full(monkeypatch: pytest.MonkeyPatch) -> None:
