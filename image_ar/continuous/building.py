@@ -19,8 +19,8 @@ from mmspec.catalog import BuildContext
 from mmspec.roles import Pacer, Rule
 
 DEFAULT_MODE, DELTA, SIGMA_V = "tolerance", 0.5, 0.2
-# Denoising steps in which the target drafts for itself.
-SELF_STEPS = 10
+# Share of its denoising steps in which the target drafts for itself.
+SELF_SHARE = 0.2
 PREFILL = 0.05
 MODES: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "exact": (LastStepCoupling, ()),
@@ -84,7 +84,10 @@ def build_model(context: BuildContext) -> LatentDrafter:
         assert context.load_target is not None
         draft = context.load_target(draft)
     _check_pair(context.target, draft)
-    return _drafter(draft.decoder, context.options)
+    options = context.options
+    return LatentDrafter(
+        draft.decoder, steps=options.get("draft_steps"), paths=options.get("mode") == "stepwise"
+    )
 
 
 @takes(_DRAFT_CHECKS, _fit_steps)
@@ -100,7 +103,10 @@ def build_self(context: BuildContext) -> LatentDrafter:
             "use method 'cspd' with a draft model"
         )
     target: Any = context.target
-    return _drafter(target.decoder, {"draft_steps": SELF_STEPS, **context.options})
+    steps = context.options.get("draft_steps")
+    return LatentDrafter(
+        target.decoder, steps=steps, share=SELF_SHARE if steps is None else None, name="cspd-self"
+    )
 
 
 def pace(pacer: Pacer, options: Mapping[str, Any]) -> Pacer:
@@ -108,11 +114,6 @@ def pace(pacer: Pacer, options: Mapping[str, Any]) -> Pacer:
     released = options.get("mode") == "released"
     share = options.get("prefill", PREFILL)
     return Prefilled(pacer, share, aligned=released) if share or released else pacer
-
-
-def _drafter(decoder: Any, options: Mapping[str, Any]) -> LatentDrafter:
-    paths = options.get("mode") == "stepwise"
-    return LatentDrafter(decoder, steps=options.get("draft_steps"), paths=paths)
 
 
 def _check_pair(target: Any, draft: Any) -> None:

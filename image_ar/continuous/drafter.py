@@ -23,6 +23,7 @@ class LatentDrafter:
     Args:
         decoder: The drafting model; it fills pictures in the target's order.
         steps: Denoising steps; None takes the target's.
+        share: Of the target's denoising steps, at least 2 of them; instead of ``steps``.
         paths: Record all kernels, for rules that compare paths.
         name: For the trace.
 
@@ -35,16 +36,17 @@ class LatentDrafter:
         decoder: LatentDecoder,
         *,
         steps: int | None = None,
+        share: float | None = None,
         paths: bool = False,
         name: str = "cspd",
     ) -> None:
-        if paths and steps is not None:
+        if paths and (steps is not None or share is not None):
             raise ValueError(
                 "comparing whole paths needs a drafter with the target's denoising steps; leave "
                 "out draft_steps, or choose a mode that compares the ends of chains"
             )
         self.decoder, self.name = decoder, name
-        self._steps, self._paths = steps, paths
+        self._steps, self._share, self._paths = steps, share, paths
         self._own: LatentState | None = None
         self._known: list[int] = []  # steps of each row that the context holds rightly
 
@@ -56,7 +58,8 @@ class LatentDrafter:
     def draft(self, state: LatentState, plan: Plan, noise: Noise) -> Draft:
         """Draw the next ``plan.length`` steps, fewer near the end of the pictures."""
         left = max(state.steps - done for done in state.host_lengths)
-        count = min(plan.length, left - 1)
+        # A rule that sees the window alone adds nothing after it; others add one step.
+        count = min(plan.length, left - (state.conditioning == "prefix"))
         if count < 1:
             return Draft.empty(state.batch, state.device)
         own = self._follow(state)
@@ -96,7 +99,10 @@ class LatentDrafter:
             ar_steps=state.ar_steps,
             noise=state.noise,
         )
-        own, _ = LatentState.start(self.decoder, request, self._steps)
+        steps = self._steps
+        if self._share is not None:
+            steps = max(2, round(self._share * state.denoising.steps))
+        own, _ = LatentState.start(self.decoder, request, steps)
         if not torch.equal(own.layout, state.layout):
             raise ValueError(
                 "the drafter fills pictures in another order than the target; both must be causal, "
