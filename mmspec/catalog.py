@@ -210,7 +210,7 @@ _LATENT: dict[str, Any] = {
     "pace": "image_ar.continuous.building:pace",
     "pace_options": ("mode", "prefill"),
 }
-_IMAGE_EAGLE = "an image drafter trained for the target"
+_IMAGE_EAGLE = "an image drafter trained for the target (`mmspec train image-eagle`)"
 
 METHODS: tuple[Method, ...] = (
     Method("none", "text", "plain decoding: the same loop with an empty draft"),
