@@ -1,0 +1,109 @@
+"""A block of video in a few steps: predict the clean block, noise it again, repeat.
+
+The sampler of CausVid (Yin et al. 2025) and Self-Forcing (Huang et al. 2025). It is stochastic:
+what enters a step is ``(1 - sigma) * x0 + sigma * fresh noise``. That makes handing over simple:
+the state that enters a step says all, whoever made it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from video_ar.schedule import Schedule, renoise, x0_from_velocity
+
+
+class BlockModel(Protocol):
+    """A video model that makes blocks one after another.
+
+    ``context`` is the state of one request: what was committed, and the prompt. The model itself
+    is shared by all requests and never changed.
+    """
+
+    def denoise(self, block: Tensor, timestep: float, context: Any) -> Tensor:
+        """The velocity ``noise - x0`` of a noisy block that follows what was committed.
+
+        Commits nothing: asked again with another block, it answers as if asked for the first time.
+
+        Args:
+            block: ``(batch, channels, frames, height, width)``.
+            timestep: Noise level in thousandths, the same for all frames.
+            context: Read; memory that nothing committed lies in may be written.
+        """
+        ...
+
+    def commit(self, blocks: Sequence[Tensor], context: Any) -> None:
+        """Append clean blocks to the context, in order; one call may do them all in one pass."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """A finished block and how it came about.
+
+    Args:
+        x0: The block.
+        states: What entered each step that was run; the first is the state it started from.
+        start_step: The step of the first of ``states``.
+    """
+
+    x0: Tensor
+    states: tuple[Tensor, ...]
+    start_step: int = 0
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the network."""
+        return len(self.states)
+
+    def state(self, step: int) -> Tensor:
+        """What entered ``step``, to be handed to another model; after the last step, the block.
+
+        Raises:
+            ValueError: The step was not run here.
+        """
+        end = self.start_step + len(self.states)
+        if step == end:
+            return self.x0
+        if not self.start_step <= step < end:
+            raise ValueError(f"steps {self.start_step} to {end} can be handed over, not {step}")
+        return self.states[step - self.start_step]
+
+
+def rollout(
+    model: BlockModel,
+    context: Any,
+    start: Tensor,
+    step_noise: Callable[[int], Tensor],
+    schedule: Schedule,
+    start_step: int = 0,
+) -> Rollout:
+    """Make one block.
+
+    Args:
+        model: Evaluated ``len(schedule) - start_step`` times; nothing is committed.
+        context: The model's state of this request.
+        start: What enters ``start_step``: noise for step 0, else a :meth:`Rollout.state` of any
+            model that ran the same schedule.
+        step_noise: Fresh noise for entering a step from 1 on, a pure function of the step; give two
+            models the same one and they differ by their predictions only.
+        schedule: The steps.
+        start_step: The first step to run. ``len(schedule)`` runs none: ``start`` is the block.
+
+    Raises:
+        ValueError: The schedule has no such step.
+    """
+    count = len(schedule)
+    if not 0 <= start_step <= count:
+        raise ValueError(f"start_step is a number from 0 to {count}, not {start_step}")
+    x0, states = start, []
+    for step in range(start_step, count):
+        sigma = schedule.sigmas[step]
+        state = start if step == start_step else renoise(x0, step_noise(step), sigma)
+        velocity = model.denoise(state, schedule.timesteps[step], context)
+        x0 = x0_from_velocity(state, velocity, sigma)
+        states.append(state)
+    return Rollout(x0, tuple(states), start_step)
