@@ -44,6 +44,8 @@ class MARConfig:
         dropout: On attention weights and on projections; acts in training only.
         norm_eps: Added to the variance in every norm.
         base_steps: Noise levels that the head is trained on.
+        latent_range: Largest magnitude of a clean latent, to which sampling clips what the
+            predicted noise implies; None clips nothing, as the released models are sampled.
 
     Raises:
         ValueError: Sizes that do not fit together.
@@ -69,6 +71,7 @@ class MARConfig:
     dropout: float = 0.1
     norm_eps: float = 1e-6
     base_steps: int = 1000
+    latent_range: float | None = None
 
     def __post_init__(self) -> None:
         if self.variant not in (MASKED, CAUSAL):
@@ -81,6 +84,7 @@ class MARConfig:
             absent = self.variant == CAUSAL and field.name.startswith("encoder_")
             if field.name in _RATES and not 0 <= value < 1:
                 raise ValueError(f"{field.name} must be at least 0 and below 1, got {value}")
+            absent |= field.name == "latent_range" and value is None
             if field.name not in ("variant", *_RATES) and not absent and not value > 0:
                 raise ValueError(f"{field.name} must be positive, got {value}")
         for part in ("decoder",) if self.variant == CAUSAL else ("encoder", "decoder"):

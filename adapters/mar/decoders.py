@@ -53,7 +53,7 @@ class _Decoder:
         config: MARConfig = model.config
         self.config = config
         self.width, self.cells = config.token_width, config.cells
-        self.base_steps = config.base_steps
+        self.base_steps, self.latent_range = config.base_steps, config.latent_range
         self._network: DiffusionHead = model.head
         self._heads: dict[int, SamplingHead] = {}
 

@@ -129,6 +129,7 @@ def _check_pair(target: Any, draft: Any) -> None:
         "numbers of a vector": (one.token_width, other.token_width),
         "classes": (one.classes, other.classes),
         "noise levels of training": (one.base_steps, other.base_steps),
+        "range of latents": (one.latent_range, other.latent_range),
         "scale of the autoencoder": (target.vae.scale, draft.vae.scale),
     }
     wrong = [f"{what}: {a} and {b}" for what, (a, b) in sides.items() if a != b]

@@ -25,11 +25,13 @@ class LatentDecoder(Protocol):
         width: Numbers of a vector.
         cells: Vectors of a picture.
         base_steps: Noise levels that the head was trained on.
+        latent_range: Magnitude to which clean vectors are clipped while denoising; None for none.
     """
 
     width: int
     cells: int
     base_steps: int
+    latent_range: float | None
 
     def head_for(self, process: DiffusionProcess) -> Head:
         """The network that predicts the noise in a vector, ready for the steps of a process."""
@@ -139,7 +141,8 @@ class LatentState:
         batch, total, _ = layout.shape
         context, condition = decoder.prefill(request.inputs, layout, total + request.lookahead + 1)
         shape = (batch, decoder.cells, decoder.width)
-        process = DiffusionProcess(steps or request.denoising.steps, decoder.base_steps)
+        count = steps or request.denoising.steps
+        process = DiffusionProcess(count, decoder.base_steps, decoder.latent_range)
         state = cls(
             vectors=condition.vectors.new_zeros(shape, dtype=torch.float32),
             layout=layout,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,6 +33,10 @@ class DiffusionProcess:
     Args:
         steps: Steps that are sampled, from 2 to ``base_steps``.
         base_steps: Steps of training.
+        clip: Largest magnitude of the clean vector that a predicted noise may imply; None clips
+            nothing, as the released models are sampled. At the first steps a small error of the
+            network is a large one of the clean vector: a network that was not trained very long
+            needs this.
 
     Attributes:
         timesteps: ``(steps,)`` original step of each index, ascending.
@@ -41,23 +47,27 @@ class DiffusionProcess:
             of the posterior, the 0 at index 0 replaced by the next entry, and that of the betas.
 
     Raises:
-        ValueError: ``steps`` out of range.
+        ValueError: ``steps`` out of range, or ``clip`` not above 0.
     """
 
     steps: int = 100
     base_steps: int = 1000
+    clip: float | None = None
     timesteps: Tensor = field(init=False, repr=False, compare=False)
     betas: Tensor = field(init=False, repr=False, compare=False)
     alphas_cumprod: Tensor = field(init=False, repr=False, compare=False)
     posterior_variance: Tensor = field(init=False, repr=False, compare=False)
     log_variance_bounds: Tensor = field(init=False, repr=False, compare=False)
-    _factors: list[list[float]] = field(init=False, repr=False, compare=False)
+    _factors: Tensor = field(init=False, repr=False, compare=False)
+    _numbers: list[list[float]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not 2 <= self.steps <= self.base_steps:
             raise ValueError(
                 f"a diffusion process keeps 2 to {self.base_steps} steps, got steps={self.steps}"
             )
+        if self.clip is not None and not 0 < self.clip < math.inf:
+            raise ValueError(f"clean vectors are clipped to a number above 0, got {self.clip}")
         spaced = torch.linspace(0, self.base_steps - 1, self.steps, dtype=torch.float64)
         timesteps = spaced.round().long()
         level = (1 - cosine_betas(self.base_steps)).cumprod(0)[timesteps]
@@ -65,17 +75,22 @@ class DiffusionProcess:
         betas = 1 - level / before
         posterior = betas * (1 - before) / (1 - level)
         bounds = torch.stack([torch.cat([posterior[1:2], posterior[1:]]), betas]).log()
-        signal = (1 - betas).rsqrt()
-        drift = -betas / (1 - level).sqrt() * signal
         low, high = bounds
-        factors = torch.stack([signal, drift, 0.25 * (high + low), 0.25 * (high - low)], 1)
+        rest = 1 - level
+        factors = [
+            *(level.rsqrt(), (1 / level - 1).sqrt()),  # the clean vector
+            *(betas * before.sqrt() / rest, (1 - before) * (1 - betas).sqrt() / rest),  # its share
+            *((1 - betas).rsqrt(), betas / (rest * (1 - betas)).sqrt()),  # both at once
+            *(0.25 * (high + low), 0.25 * (high - low)),  # log deviation
+        ]
         for name, value in (
             ("timesteps", timesteps),
             ("betas", betas),
             ("alphas_cumprod", level),
             ("posterior_variance", posterior),
             ("log_variance_bounds", bounds),
-            ("_factors", factors.tolist()),
+            ("_factors", torch.stack(factors)),
+            ("_numbers", torch.stack(factors, 1).tolist()),
         ):
             object.__setattr__(self, name, value)
 
@@ -95,8 +110,8 @@ class DiffusionProcess:
     ) -> GaussianStep:
         """Law of the next state.
 
-        The mean is that of the posterior given the clean vector that the predicted noise implies,
-        written without that vector. The clean vector is not clipped and the logits are not bounded.
+        The mean is that of the posterior given the clean vector that the predicted noise implies;
+        where nothing is clipped it is written without that vector. Logits are not bounded.
 
         Args:
             index: Step, an int or ``(...)``.
@@ -117,30 +132,23 @@ class DiffusionProcess:
                 f"the temperature must be 0 or more and finite, got {temperature}; 1 is the law "
                 "that was learned"
             )
-        if not isinstance(index, Tensor):
-            return self._kernel_at(index, state, noise, variance_logits, temperature)
-        beta, level, low, high = self._numbers(index)
-        mean = (state.double() - beta / (1 - level).sqrt() * noise.double()) / (1 - beta).sqrt()
-        share = 0.5 * (variance_logits.double() + 1)
-        log_std = 0.5 * (share * high + (1 - share) * low)
-        log_std = log_std + (math.log(temperature) if temperature else -math.inf)
+        whole, less, towards, stays, signal, drift, middle, half = self._at(index)
+        # The first steps take a small difference of large numbers, hence float64.
+        start, guess = state.double(), noise.double()
+        if self.clip is None:
+            mean = start * signal - guess * drift
+        else:
+            clean = (start * whole - guess * less).clamp(-self.clip, self.clip)
+            mean = clean * towards + start * stays
+        shift = math.log(temperature) if temperature else -math.inf
+        log_std = variance_logits.to(state.dtype) * half + (middle + shift)
         return GaussianStep(mean.to(state.dtype), log_std.to(state.dtype))
 
-    def _kernel_at(
-        self, index: int, state: Tensor, noise: Tensor, logits: Tensor, temperature: float
-    ) -> GaussianStep:
-        """The law of one step for all vectors: what a chain calls every step."""
-        signal, drift, middle, half = self._factors[index]
-        # The first steps take a small difference of large numbers.
-        mean = torch.add(state.double() * signal, noise.double(), alpha=drift)
-        shift = math.log(temperature) if temperature else -math.inf
-        spread = logits.to(state.dtype) * half + (middle + shift)
-        return GaussianStep(mean.to(state.dtype), spread)
-
-    def _numbers(self, index: Tensor) -> tuple[Tensor, ...]:
-        """Beta, signal and the two bounds of each step, ready to meet ``(..., width)``."""
-        table = torch.stack([self.betas, self.alphas_cumprod, *self.log_variance_bounds])
-        return table.to(index.device)[:, index].unsqueeze(-1).unbind()
+    def _at(self, index: int | Tensor) -> Sequence[Any]:
+        """Factors of a step: numbers, or tensors ready to meet ``(..., width)``."""
+        if isinstance(index, Tensor):
+            return self._factors.to(index.device)[:, index].unsqueeze(-1).unbind()
+        return self._numbers[index]  # a chain asks every step: numbers cost no calls
 
 
 def cosine_betas(count: int) -> Tensor:

@@ -36,6 +36,9 @@ def mar_config(kind: str) -> MARConfig:
             "decoder_heads": HEADS,
             "buffer": 4,
             "classes": len(CLASS_NAMES),
+            # Latents of pictures lie within it. So small a head leaves the first steps of a
+            # hundred an error of the noise that stands for hundreds of times that of the latents.
+            "latent_range": 9.0,
             # A picture is seen a few times only: nothing to be gained from dropout.
             "dropout": 0.0,
         }

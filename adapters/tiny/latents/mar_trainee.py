@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -23,7 +24,10 @@ from .store import LatentBatch, LatentData
 DRAWS = 4
 # The share of unknown tokens is a normal of this mean and deviation, cut to [least, 1].
 RATIO_MEAN, RATIO_STD, RATIO_LEAST = 1.0, 0.25, 0.7
-TEACHER_WEIGHT = 1.0
+TEACHER_WEIGHT, CLASS_WEIGHT = 1.0, 0.03
+# Most tokens lie on flat background and are soon known; a token is taken to lie there where it is
+# closer than this to what its picture mostly is.
+FLAT_WEIGHT, FLAT_DISTANCE = 0.25, 2.5
 _SOON = 10.0
 
 
@@ -33,7 +37,10 @@ def build_mar(config: MARConfig) -> MAR | CausalMAR:
 
 
 class Trainee(nn.Module):
-    """A model and the running average of its weights, kept in its checkpoint.
+    """A model, the running average of its weights, and a linear head that asks for the class.
+
+    The class matters to few tokens only, those where a thing begins. Asking every condition vector
+    for it makes the model hand it on early. The head is thrown away.
 
     Args:
         config: Shape of the model.
@@ -43,6 +50,7 @@ class Trainee(nn.Module):
     def __init__(self, config: MARConfig, decay: float) -> None:
         super().__init__()
         self.model = build_mar(config)
+        self.class_head = nn.Linear(config.decoder_width, config.classes)
         self.average = AveragedModel(self.model, multi_avg_fn=self._follow)
         self.average.requires_grad_(False)
         self.decay = decay
@@ -116,6 +124,7 @@ def mar_loss(
     batch: LatentBatch,
     seed: int,
     teacher: MAR | CausalMAR | None = None,
+    lesson: nn.Linear | None = None,
 ) -> Tensor:
     """Loss of a batch: MAR's, and with a teacher the distance from its predicted noise.
 
@@ -124,6 +133,8 @@ def mar_loss(
         batch: Latents and classes.
         seed: Of noise, noise levels and hidden tokens.
         teacher: A causal model that is told the same; gets no gradient.
+        lesson: Asks every condition vector for the class; tokens of flat background then count
+            less too. None for the plain loss.
     """
     generator = torch.Generator().manual_seed(seed)
     asked = ask(model, batch, generator)
@@ -137,10 +148,32 @@ def mar_loss(
             told = ask(teacher, batch, generator).conditions.repeat(DRAWS, 1)
         head = TaughtHead(head, GuidedHead(teacher.head), Condition(told))
     condition = Condition(asked.conditions.repeat(DRAWS, 1))
-    loss = diffusion_loss(head, tokens, condition, noise, timesteps, base).mean()
+    each = diffusion_loss(head, tokens, condition, noise, timesteps, base)
+    loss = each.mean()
+    if lesson is not None:
+        weights = torch.where(flat_tokens(batch.tokens), FLAT_WEIGHT, 1.0)
+        weights = weights.flatten() if asked.unknown is None else weights[asked.unknown]
+        loss = (each * weights.repeat(DRAWS)).sum() / (DRAWS * weights.sum())
+        loss = loss + CLASS_WEIGHT * _class_loss(lesson, asked, batch)
     if isinstance(head, TaughtHead):
         loss = loss + TEACHER_WEIGHT * head.distance
     return loss
+
+
+def _class_loss(lesson: nn.Linear, asked: Asked, batch: LatentBatch) -> Tensor:
+    """Cross-entropy of the class at every condition vector of the rows that were told it."""
+    unknown = asked.unknown
+    if unknown is None:
+        unknown = torch.ones(batch.tokens.shape[:2], dtype=torch.bool)
+    told = (~batch.drop).unsqueeze(1).expand_as(unknown)[unknown]
+    labels = batch.labels.unsqueeze(1).expand_as(unknown)[unknown]
+    return F.cross_entropy(lesson(asked.conditions[told]).float(), labels[told])
+
+
+def flat_tokens(tokens: Tensor) -> Tensor:
+    """Which tokens ``(rows, cells, width)`` lie on flat background, ``(rows, cells)`` bool."""
+    usual = tokens.median(dim=1, keepdim=True).values
+    return (tokens - usual).norm(dim=-1) < FLAT_DISTANCE
 
 
 @torch.inference_mode()

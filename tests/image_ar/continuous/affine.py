@@ -29,6 +29,7 @@ class AffineDecoder:
     """
 
     base_steps = 1000
+    latent_range = None
 
     def __init__(
         self,

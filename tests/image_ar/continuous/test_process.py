@@ -112,3 +112,30 @@ def test_agrees_with_diffusers_scheduler() -> None:
 def test_numbers_of_steps_out_of_range_are_named(steps: int) -> None:
     with pytest.raises(ValueError, match="2 to 1000"):
         DiffusionProcess(steps)
+
+
+def test_clipping_acts_on_the_clean_vector_alone() -> None:
+    free, clipped = DiffusionProcess(20), DiffusionProcess(20, clip=2.0)
+    generator = torch.Generator().manual_seed(0)
+    index = torch.arange(20)
+    state = torch.randn(20, 3, generator=generator, dtype=torch.float64)
+    noise = 0.9 * state + 0.1 * torch.randn(20, 3, generator=generator, dtype=torch.float64)
+    level = free.alphas_cumprod.unsqueeze(1)
+    clean = state / level.sqrt() - (1 / level - 1).sqrt() * noise
+    logits = torch.zeros_like(state)
+    found = clipped.kernel(index, state, noise, logits)
+    same = (clean.abs() <= 2).all(1)
+    assert 3 < same.sum() < 20
+    wanted = free.kernel(index, state, noise, logits)
+    assert torch.allclose(found.mean[same], wanted.mean[same])
+    assert torch.equal(found.log_std, wanted.log_std)
+    # The noise that the clipped vector implies gives the same step without clipping.
+    implied = (state - level.sqrt() * clean.clamp(-2, 2)) / (1 - level).sqrt()
+    wanted = free.kernel(index, state, implied, logits)
+    assert torch.allclose(found.mean, wanted.mean, atol=1e-9)
+    for step in (0, 7, 19):
+        one = clipped.kernel(step, state[step], noise[step], logits[step])
+        assert torch.allclose(one.mean, found.mean[step])
+    for wrong in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="clipped"):
+            DiffusionProcess(20, clip=wrong)
