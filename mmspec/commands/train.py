@@ -29,6 +29,8 @@ _GPT = "adapters.tiny.images.train_gpt:main"
 _MULO = "adapters.tiny.images.train_mulo:main"
 _PARSER = "parser"  # a stage of the text encoder, kept among the checkpoints only
 _VQ = ("--vq", "{llamagen/vq}")
+_MAR = "adapters.tiny.latents.train_mar:main"
+_VAE = ("--vae", "{mar/vae}")
 _READS_TEXT = (*_VQ, "--text-encoder", "{llamagen/text_encoder}")
 TINY_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "captioner": ("adapters.tiny.train_captioner:main", ()),
@@ -44,6 +46,10 @@ TINY_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "image-eagle": ("adapters.tiny.images.train_eagle:main", ("--target", "{llamagen}")),
     "llamagen-low": (_MULO, ("low", *_READS_TEXT)),
     "upsampler": (_MULO, ("upsampler", *_VQ)),
+    "mar/vae": ("adapters.tiny.latents.train_vae:main", ()),
+    "mar": (_MAR, ("causal", *_VAE)),
+    "mar-draft": (_MAR, ("draft", *_VAE, "--teacher", "{mar}/model")),
+    "mar-masked": (_MAR, ("masked", *_VAE)),
 }
 # What is left of a finished training; answers, log and checkpoints stay behind.
 _FINISHED = ("config.json", "model.safetensors", "README.md", "curve.png")

@@ -32,3 +32,5 @@ def test_every_script_exists_and_takes_its_arguments(part: str, monkeypatch, tmp
         assert options.out == place
         vq = getattr(options, "vq", None) or tmp_path / "w" / "llamagen" / "vq"
         assert Path(vq) == tmp_path / "w" / "llamagen" / "vq"
+        vae = getattr(options, "vae", None) or tmp_path / "w" / "mar" / "vae"
+        assert Path(vae) == tmp_path / "w" / "mar" / "vae"
