@@ -56,7 +56,7 @@ class Method:
         summary: One sentence.
         build: Dotted path of ``build(context) -> Drafter``; empty for plain decoding. A build with
             options may have a method ``check(options)`` that refuses wrong values, see
-            :mod:`image_ar.options`.
+            :mod:`mmspec.options`.
         length: Draft steps a round by default.
         width: Children of a node by default; 1 is a chain.
         budget: Most nodes a round by default; 0 means ``length * width``.

@@ -14,8 +14,8 @@ from image_ar.continuous.rules import (
     StepwiseCoupling,
     Tolerance,
 )
-from image_ar.options import flag, one_of, real, takes, whole
 from mmspec.catalog import BuildContext
+from mmspec.options import flag, one_of, real, takes, whole
 from mmspec.roles import Pacer, Rule
 
 DEFAULT_MODE, DELTA, SIGMA_V = "tolerance", 0.5, 0.2

@@ -20,8 +20,8 @@ from image_ar.discrete.mulo.scaling import LatentScaling, PixelScaling
 from image_ar.discrete.mulo.storage import load as load_upsampler
 from image_ar.discrete.mulo.upsampler import Upsampler
 from image_ar.discrete.neighbours import CodeIds
-from image_ar.options import optional, path_or, takes
 from mmspec.catalog import BuildContext
+from mmspec.options import optional, path_or, takes
 
 _UPSAMPLER = optional(path_or("an up-sampler", Upsampler))
 _JACOBI_START = {"initialise": jacobi.CHECKS["initialise"]}

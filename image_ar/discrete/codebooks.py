@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from image_ar.discrete.neighbours import Neighbours
-from image_ar.options import Check, flag, path_or
+from mmspec.options import Check, flag, path_or
 
 # Options of every part that looks at neighbours.
 CHECKS: dict[str, Check] = {

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from image_ar.discrete.relaxation import Odds, Relaxation
-from image_ar.options import check_values, real
+from mmspec.options import check_values, real
 from mmspec.rules.certificate import Certificate
 
 CHECKS = {"delta": real(1.0), "nu": real(0.0), "mu": real(0.0)}

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from image_ar.discrete.neighbours import CodeIds
 from image_ar.discrete.relaxation import Odds, Relaxation
-from image_ar.options import check_values, one_of, optional, real, whole
+from mmspec.options import check_values, one_of, optional, real, whole
 from mmspec.rules.certificate import Certificate
 
 Mode = Literal["window", "partition", "official"]

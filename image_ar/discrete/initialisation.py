@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from image_ar.options import one_of
+from mmspec.options import one_of
 
 if TYPE_CHECKING:
     from image_ar.discrete.grid import Grid

@@ -20,9 +20,9 @@ from torch import Tensor
 from image_ar.discrete import initialisation
 from image_ar.discrete.coupling import maximal_redraw, shared_redraw
 from image_ar.discrete.initialisation import Initialiser, forced_table
-from image_ar.options import one_of
 from mmspec.distributions import Categorical, Law, OneHot, invert_cdf, take_rows
 from mmspec.messages import Commit, Draft, Evidence, Plan, Verdict
+from mmspec.options import one_of
 
 if TYPE_CHECKING:
     from image_ar.discrete.grid import Grid

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from image_ar.discrete.neighbours import Neighbours
 from image_ar.discrete.relaxation import Odds, Relaxation
-from image_ar.options import check_values, real, whole
+from mmspec.options import check_values, real, whole
 from mmspec.rules.certificate import Certificate
 
 RESIDUALS = ("optimal", "plain", "mass_moved", "official_static", "official_dynamic")

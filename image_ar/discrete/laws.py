@@ -19,9 +19,9 @@ from torch import Tensor
 
 from image_ar.discrete.lantern import Lantern, LanternPlus, Pooled
 from image_ar.discrete.relaxation import Relaxation, every_unit
-from image_ar.options import one_of
 from mmspec.distributions import residual as plain_residual
 from mmspec.distributions import total_variation
+from mmspec.options import one_of
 
 _CHUNK = 2**23  # entries of unit-by-vocabulary tables held at a time
 

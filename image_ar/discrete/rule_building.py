@@ -12,10 +12,10 @@ from image_ar.discrete.lantern import Lantern, LanternPlus
 from image_ar.discrete.neighbours import Neighbours
 from image_ar.discrete.relaxation import Relaxation
 from image_ar.discrete.rules import RelaxedChain, RelaxedTree
-from image_ar.options import Checks, flag, one_of, takes
 from mmspec.catalog import BuildContext
 from mmspec.messages import Draft, Evidence, Verdict
 from mmspec.noise import Noise
+from mmspec.options import Checks, flag, one_of, takes
 from mmspec.rules.certificate import Certificate
 
 # Neighbours that LANTERN looks at, as a share of the codebook: 1,000 of LlamaGen's 16,384.

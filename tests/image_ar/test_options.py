@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from image_ar.discrete.grid import Grid
-from image_ar.options import Builder, check_values, flag, one_of, optional, real, whole
 from mmspec import catalog
 from mmspec.catalog import BuildContext
 from mmspec.cli import main
+from mmspec.options import Builder, check_values, flag, one_of, optional, real, whole
 
 NAN = float("nan")
 CHECKS = {

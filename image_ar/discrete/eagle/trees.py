@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from image_ar.options import one_of
 from mmspec.messages import Plan
+from mmspec.options import one_of
 from mmspec.trees import Tree
 
 

@@ -12,10 +12,10 @@ from image_ar.discrete.grid import Grid
 from image_ar.discrete.mulo.scales import Block, Scales
 from image_ar.discrete.mulo.scaling import Down, Up
 from image_ar.discrete.neighbours import CodeIds
-from image_ar.options import whole
 from mmspec.distributions import Law
 from mmspec.messages import Commit, Draft, Evidence, Plan, Verdict
 from mmspec.noise import Noise
+from mmspec.options import whole
 from mmspec.state import State
 from mmspec.token_target import Request, TokenTarget
 

@@ -10,10 +10,10 @@ from torch import Tensor
 from image_ar.discrete.grid import Grid
 from image_ar.discrete.mulo.geometry import ORDERS, Cell, pooled_mass, spread, wave_numbers
 from image_ar.discrete.neighbours import Neighbours
-from image_ar.options import check_values, one_of, real, whole
 from mmspec.distributions import Categorical, Law, OneHot
 from mmspec.messages import Draft, Evidence, Regeneration, Verdict
 from mmspec.noise import Noise
+from mmspec.options import check_values, one_of, real, whole
 from mmspec.rules import Match
 from mmspec.rules.certificate import Certificate
 from mmspec.rules.match import STREAM

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from image_ar.discrete.mulo.upsampler import Upsampler
-from image_ar.options import whole
+from mmspec.options import whole
 
 CHECKS = {"margin": whole(0)}
 
