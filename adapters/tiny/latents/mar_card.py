@@ -60,9 +60,12 @@ round. Held-out pictures have seeds of their own, and no other training shares a
 {recipe}
 
 MAR's loss: the squared error of the predicted noise plus the variational term of the learned
-variances, at {draws} noise levels for every vector. {order}{teacher} One class in ten is dropped,
-for classifier-free guidance. `learn` has a constant rate, in `settle` it falls to zero. The weights
-are a running average (decay {decay} a step). Muon for the hidden matrices, AdamW for the rest,
+variances, at {draws} noise levels for every vector, weighted by one over the share of the signal,
+50 at most: at high noise, where the condition decides, errors of the noise are small numbers.
+{order}{teacher} One class in ten is dropped, for classifier-free guidance. `learn` has a constant
+rate, counts vectors of flat background a quarter and has a linear head that asks every condition
+vector for the class, which is thrown away; in `settle` the rate falls to zero. The weights are a
+running average (decay {decay} a step). Muon for the hidden matrices, AdamW for the rest,
 bfloat16 autocast, {rows} pictures a step. One command repeats it, and continues after a kill:
 
 ```
@@ -79,8 +82,10 @@ Held-out loss with the class: {loss:.4f}.
 
 ## Limits
 
-It knows this world and nothing else. A class says nothing about sizes, textures, places and
-background.
+It knows this world and nothing else. Sampling clips the clean vector that a predicted noise implies
+to the range of the training latents: at the first step an error of the noise counts hundreds of
+times, and without clipping so small a head draws noise. A class says nothing about sizes, textures,
+places and background.
 """
 _FOLDERS = {CAUSAL: "mar", MASKED: "mar-masked", DRAFT: "mar-draft"}
 _TEACHER = (

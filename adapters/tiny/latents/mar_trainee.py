@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from adapters.mar.config import MASKED, MARConfig
 from adapters.mar.head import GuidedHead
 from adapters.mar.mar import MAR
 from image_ar.continuous.chain import Condition
+from image_ar.continuous.process import DiffusionProcess
 from image_ar.continuous.training import diffusion_loss
 
 from .store import LatentBatch, LatentData
@@ -25,6 +27,7 @@ DRAWS = 4
 # The share of unknown tokens is a normal of this mean and deviation, cut to [least, 1].
 RATIO_MEAN, RATIO_STD, RATIO_LEAST = 1.0, 0.25, 0.7
 TEACHER_WEIGHT, CLASS_WEIGHT = 1.0, 0.03
+MOST_WEIGHT = 50.0
 # Most tokens lie on flat background and are soon known; a token is taken to lie there where it is
 # closer than this to what its picture mostly is.
 FLAT_WEIGHT, FLAT_DISTANCE = 0.25, 2.5
@@ -146,9 +149,10 @@ def mar_loss(
     if teacher is not None:
         with torch.no_grad():
             told = ask(teacher, batch, generator).conditions.repeat(DRAWS, 1)
-        head = TaughtHead(head, GuidedHead(teacher.head), Condition(told))
+        head = TaughtHead(head, GuidedHead(teacher.head), Condition(told), base)
     condition = Condition(asked.conditions.repeat(DRAWS, 1))
     each = diffusion_loss(head, tokens, condition, noise, timesteps, base)
+    each = each * noise_weights(base)[timesteps]
     loss = each.mean()
     if lesson is not None:
         weights = torch.where(flat_tokens(batch.tokens), FLAT_WEIGHT, 1.0)
@@ -158,6 +162,18 @@ def mar_loss(
     if isinstance(head, TaughtHead):
         loss = loss + TEACHER_WEIGHT * head.distance
     return loss
+
+
+@lru_cache(maxsize=2)
+def noise_weights(base_steps: int) -> Tensor:
+    """How much the loss at each noise level counts, ``(base_steps,)``.
+
+    One over the share of the signal, up to a limit: the squared error of the velocity instead of
+    that of the noise. What a token shows by itself hides its condition; where it shows little, at
+    high noise, errors of the noise are small numbers that would hardly count.
+    """
+    signal = DiffusionProcess(base_steps, base_steps).alphas_cumprod
+    return (1 / signal).clamp(max=MOST_WEIGHT).float()
 
 
 def _class_loss(lesson: nn.Linear, asked: Asked, batch: LatentBatch) -> Tensor:
@@ -191,11 +207,14 @@ class TaughtHead:
 
     Attributes:
         width: Numbers of a vector.
-        distance: Mean squared distance at the last call.
+        distance: Mean squared distance at the last call, weighted as the loss is.
     """
 
-    def __init__(self, head: GuidedHead, teacher: GuidedHead, told: Condition) -> None:
+    def __init__(
+        self, head: GuidedHead, teacher: GuidedHead, told: Condition, base_steps: int
+    ) -> None:
         self.head, self.teacher, self.told = head, teacher, told
+        self.base_steps = base_steps
         self.width = head.width
         self.distance = torch.zeros(())
 
@@ -206,7 +225,8 @@ class TaughtHead:
         noise, logits = self.head(state, timestep, condition)
         with torch.no_grad():
             wanted, _ = self.teacher(state, timestep, self.told)
-        self.distance = (noise - wanted).square().mean()
+        weights = noise_weights(self.base_steps)[timestep]
+        self.distance = ((noise - wanted).square().mean(-1) * weights).mean()
         return noise, logits
 
 

@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 # falling rate and the plain loss: the law the model ends with is the one of the pictures.
 STAGES = {
     CAUSAL: (
-        Stage("causal-learn", steps=4000, rate=5e-3, warmup=50, decay=0.0, save_every=100),
-        Stage("causal-settle", steps=1000, rate=5e-3, warmup=10, decay=1.0, save_every=100),
+        Stage("causal-learn", steps=3200, rate=5e-3, warmup=50, decay=0.0, save_every=100),
+        Stage("causal-settle", steps=800, rate=5e-3, warmup=10, decay=1.0, save_every=100),
     ),
     MASKED: (
         Stage("masked-learn", steps=2400, rate=5e-3, warmup=50, decay=0.0, save_every=100),

@@ -28,6 +28,7 @@ from adapters.tiny.latents.store import LatentBatch, LatentData, stored_latents
 from adapters.tiny.latents.vae_shape import build_vae, plain_vae
 from adapters.tiny.optimiser import build_optimisers
 from adapters.tiny.run import Stage
+from image_ar.continuous.process import DiffusionProcess
 from tests.adapters.tiny.latents.world import shrink, small_config
 
 KINDS = ("causal", "draft", "masked")
@@ -312,3 +313,43 @@ def test_a_teacher_of_a_masked_model_is_refused(tmp_path: Path, capsys) -> None:
     with pytest.raises(SystemExit):
         train_mar.main(words)
     assert "--teacher is for causal models" in capsys.readouterr().err
+
+
+def test_noise_levels_count_as_errors_of_the_velocity_do() -> None:
+    """The velocity's error is the noise's over the root of the signal, whatever was predicted."""
+    weights = mar_trainee.noise_weights(1000)
+    level = DiffusionProcess(1000, 1000).alphas_cumprod
+    clean, noise, wrong = torch.randn(3, 1000, 4, dtype=torch.float64).unbind()
+    state = level.sqrt()[:, None] * clean + (1 - level).sqrt()[:, None] * noise
+    implied = (state - (1 - level).sqrt()[:, None] * wrong) / level.sqrt()[:, None]
+    velocity = level.sqrt()[:, None] * noise - (1 - level).sqrt()[:, None] * clean
+    found = level.sqrt()[:, None] * wrong - (1 - level).sqrt()[:, None] * implied
+    ratio = (found - velocity).square() / (wrong - noise).square()
+    free = 1 / level < mar_trainee.MOST_WEIGHT
+    assert 500 < free.sum() < 1000
+    assert torch.allclose(ratio[free], weights[free, None].double(), rtol=1e-4)
+    assert weights.max() == mar_trainee.MOST_WEIGHT
+
+
+def test_flat_background_is_told_from_things() -> None:
+    tokens = torch.randn(2, 64, 16, generator=torch.Generator().manual_seed(0)) * 0.2 + 1.0
+    tokens[0, 5] += 2.0
+    flat = mar_trainee.flat_tokens(tokens)
+    assert not flat[0, 5]
+    assert flat.sum() == 2 * 64 - 1
+
+
+@pytest.mark.parametrize("kind", ["causal", "masked"])
+def test_the_lesson_asks_told_rows_for_their_class(kind: str) -> None:
+    trainee = Trainee(small_config(kind), decay=0.9)
+    batch = some_batch()
+    loss = mar_loss(trainee.model, batch, seed=1, lesson=trainee.class_head)
+    loss.backward()
+    assert trainee.class_head.weight.grad is not None
+    assert trainee.class_head.weight.grad.abs().sum() > 0
+    before = mar_loss(trainee.model, batch, seed=1, lesson=trainee.class_head)
+    # The row without a class is not asked: another label for it changes nothing.
+    labels = batch.labels.clone()
+    labels[1] = (labels[1] + 1) % 3
+    other = LatentBatch(batch.tokens, labels, batch.drop)
+    assert torch.equal(mar_loss(trainee.model, other, seed=1, lesson=trainee.class_head), before)
