@@ -1,4 +1,4 @@
-"""Pictures as a target's output tokens: its own drawings, kept as they come, or encoded pictures."""
+"""Pictures as a target's output tokens: its own drawings, kept as they come, or encoded ones."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def own_drawings(
     missing = [place for place in range(len(subjects)) if place not in known]
     parameters = target.parameters({})
     store.parent.mkdir(parents=True, exist_ok=True)
-    with tqdm(total=len(subjects), initial=len(known), desc="pictures", disable=not progress) as bar:
+    with tqdm(
+        total=len(subjects), initial=len(known), desc="pictures", disable=not progress
+    ) as bar:
         for begin in range(0, len(missing), batch):
             group = missing[begin : begin + batch]
             request = target.request(*_named([subjects[place] for place in group]), parameters)
@@ -104,7 +106,7 @@ def encoded_pictures(
     device = target.codebook.device
     blank = torch.zeros(1, grid.rows, grid.columns, dtype=torch.long, device=device)
     height, width = codec(blank).shape[-2:]
-    ids = torch.arange(target.vocab_size)[target.image_ids]
+    ids = _ids(target)
     tokens = torch.zeros(len(pictures), grid.length, dtype=torch.long)
     for position, token in grid.forced_ids():
         tokens[:, position] = token
@@ -121,6 +123,12 @@ def _named(subjects: Sequence[Subject]) -> tuple[list[str] | None, list[int] | N
     prompts = [one.prompt for one in subjects if one.prompt is not None]
     classes = [one.class_id for one in subjects if one.class_id is not None]
     return prompts or None, classes or None
+
+
+def _ids(target: Any) -> Tensor:
+    """``(codes,)`` vocabulary ids of the codes."""
+    ids = target.image_ids
+    return ids.cpu() if isinstance(ids, Tensor) else torch.arange(target.vocab_size)[ids]
 
 
 def _pixels(picture: Image.Image, size: tuple[int, int]) -> Tensor:

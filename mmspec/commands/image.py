@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmspec import catalog
 from mmspec.commands.console import Console, UsageError
+from mmspec.commands.prompts import MOST_BYTES, lines_of, read_text
 from mmspec.commands.running import check_folder, check_method, load_pipeline
 from mmspec.commands.values import add_machine, add_model, add_output, number, whole
 from mmspec.pipelines.image_options import MAX_IMAGES, ImageOptions, check_prompts
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from mmspec.pipelines.image_result import ImageResult
 
 _OUT = Path("image-out")
-_MOST_BYTES = 16 * 2**20  # of a file of prompts
 _LONGEST = 4096
 _FLAGS = {
     "num_images_per_prompt": "num-images",
@@ -247,9 +247,9 @@ def _prompts(args: argparse.Namespace) -> list[str]:
     """The prompts of the command line, of stdin and of the file, in this order."""
     prompts: list[str] = []
     for given in args.prompts:
-        prompts += _lines(sys.stdin.read(_MOST_BYTES)) if given == "-" else [given]
+        prompts += lines_of(sys.stdin.read(MOST_BYTES)) if given == "-" else [given]
     if args.file is not None:
-        prompts += _lines(_read(args.file))
+        prompts += lines_of(read_text(args.file))
     if not prompts:
         where = f"'{args.file}'" if args.file is not None else "stdin"
         raise UsageError(f"there is no prompt in {where}; write one a line")
@@ -258,18 +258,3 @@ def _prompts(args: argparse.Namespace) -> list[str]:
     except ValueError as error:
         raise UsageError(str(error)) from None
     return prompts
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def _read(path: Path) -> str:
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise UsageError(f"'{path}' is larger than 16 MiB; that is no file of prompts")
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read '{path}': {error.strerror or error}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"cannot read '{path}': it is not UTF-8 text") from None

@@ -8,12 +8,14 @@ import random
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mmspec import catalog
+from mmspec.commands import train_image
 from mmspec.commands.console import Console, UsageError, hush_libraries
+from mmspec.commands.recipes import add_recipe, recipe_of
 from mmspec.commands.values import add_machine, whole
 
 ARCHITECTURES = {
@@ -82,6 +84,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     what = parser.add_subparsers(dest="what", required=True, metavar="WHAT")
     for kind, about in ARCHITECTURES.items():
         _add_drafter(what.add_parser(kind, help=about, allow_abbrev=False), kind)
+    image = what.add_parser(train_image.KIND, help=train_image.ABOUT, allow_abbrev=False)
+    train_image.add_arguments(image)
     tiny = what.add_parser("tiny", help="the embedded models, from nothing", allow_abbrev=False)
     parts = ", ".join((*TINY_MODELS, *TINY_DRAFTERS))
     tiny.add_argument("parts", nargs="*", metavar="PART", help=f"{parts} (default: all)")
@@ -138,19 +142,7 @@ def _add_drafter(parser: argparse.ArgumentParser, kind: str) -> None:
             metavar="N",
             help="tokens the drafter can say, the answers' most frequent (default: all)",
         )
-    recipe = preset(kind)
-    group = parser.add_argument_group("recipe")
-    about = attribute_docs(type(recipe))
-    for option in fields(recipe):
-        default = getattr(recipe, option.name)
-        flag = f"--{option.name.replace('_', '-')}"
-        text = f"{about.get(option.name, option.name)} (default: %(default)s)"
-        if isinstance(default, bool):
-            group.add_argument(
-                flag, action=argparse.BooleanOptionalAction, default=default, help=text
-            )
-        else:
-            group.add_argument(flag, type=type(default), default=default, metavar="N", help=text)
+    add_recipe(parser, preset(kind))
     add_machine(parser)
 
 
@@ -160,7 +152,9 @@ def run(args: argparse.Namespace) -> int:
         import torch
 
         torch.set_num_threads(args.threads)
-    return _tiny(args) if args.what == "tiny" else _drafter(args, args.what)
+    if args.what == "tiny":
+        return _tiny(args)
+    return train_image.run(args) if args.what == train_image.KIND else _drafter(args, args.what)
 
 
 def _tiny(args: argparse.Namespace) -> int:
@@ -206,10 +200,7 @@ def _drafter(args: argparse.Namespace, kind: str) -> int:
     from lm_drafting.training.trainer import answer, train
     from mmspec.pipelines import pipeline
 
-    try:
-        recipe = Recipe(**{option.name: getattr(args, option.name) for option in fields(Recipe)})
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    recipe = recipe_of(Recipe, args)
     console = Console(args)
     hush_libraries()
     pipe = pipeline(
@@ -302,10 +293,3 @@ def folder_samples(folder: Path, count: int, prompts: Sequence[str] | None = Non
         asked = random.Random(index).choice(list(prompts)) if prompts else None
         samples.append(Sample(media.frames, asked or default_prompt(clip=media.is_video)))
     return samples
-
-
-def attribute_docs(cls: type) -> dict[str, str]:
-    """What the ``Attributes:`` section of a docstring says of each field, for help texts."""
-    section = (cls.__doc__ or "").partition("Attributes:")[2]
-    entries = re.findall(r"^ {8}(\w+): (.+(?:\n {9,}.+)*)", section, re.MULTILINE)
-    return {name: " ".join(text.split()).rstrip(".").replace("%", "%%") for name, text in entries}

@@ -1,8 +1,8 @@
 """Train the embedded EAGLE drafter for image tokens on the text-to-image model.
 
 Usage: python -m adapters.tiny.images.train_eagle --out adapters/tiny/weights/image-eagle
-Hidden states and laws of that model are made on the fly. A killed run continues where its last
-checkpoint left off when started again.
+It learns from pictures of the small world, as that model did; everything else is what `mmspec train
+image-eagle` does. A killed run continues where its last checkpoint left off when started again.
 """
 
 from __future__ import annotations
@@ -10,127 +10,88 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import random
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
-from adapters.llamagen.checkpoints import load_gpt
-from adapters.llamagen.conditioning import causal_mask
-from adapters.llamagen.gpt import GPT
-from adapters.tiny.run import Stage, train
-from image_ar.discrete.eagle.network import ImageEagle, ImageEagleConfig
-from image_ar.discrete.eagle.storage import save
-from image_ar.discrete.eagle.training import loss, rollout
+from adapters.llamagen.loading import load_target
+from adapters.tiny.world.prompts import write_prompt
+from image_ar.discrete.eagle.network import ImageEagle
+from image_ar.discrete.eagle.recipe import Recipe, config_for
+from image_ar.discrete.eagle.trainer import FINISHED, train
+from mmspec.pipelines.image_options import Subject
 
-from .codes import stored_codes
-from .eagle_card import write_eagle_card
-from .gpt_trainee import CodeBatch, CodeData
-from .train_gpt import EMBEDDED, HELD_OUT_PICTURES, PICTURES, load_texts
+from .codes import code_scene, stored_codes
+from .gpt_shape import HEADS
+from .train_gpt import EMBEDDED, HELD_OUT_PICTURES, PICTURES
 
 log = logging.getLogger(__name__)
 
-STAGE = Stage("eagle", steps=500, rate=2e-3, warmup=30, decay=0.5, save_every=100)
-DEPTH = 4
-ROWS = 16
+RECIPE = Recipe(
+    steps=500, batch=16, rate=2e-3, held_out=HELD_OUT_PICTURES, measure_every=100, seed=11
+)
 INNER = 384
-_FIRST_BATCH = 20_000  # far from the batches that the target was trained on
-_SEED = 11
+_FIRST_PROMPT = 320_000  # the target was trained on other prompts of the same pictures
 
 
-def build_network(target: GPT) -> ImageEagle:
-    """An untrained drafter for a target."""
-    config = target.config
-    network = ImageEagle(
-        ImageEagleConfig(
-            hidden_size=config.dim,
-            vocab_size=config.vocab_size,
-            num_heads=config.n_head,
-            intermediate_size=INNER,
-            grid=config.grid,
-            lead=config.cls_token_num,
-            norm_eps=config.norm_eps,
-            rope_base=config.rope_base,
-        )
-    )
-    network.reset_parameters(torch.Generator().manual_seed(_SEED))
-    return network
+def samples(vq: Path, codes: Path, pictures: int, held_out: int) -> tuple[list[Subject], Tensor]:
+    """Pictures of the small world with their prompts, the held-out ones at the end.
 
-
-@torch.no_grad()
-def read(target: GPT, batch: CodeBatch) -> dict[str, Tensor]:
-    """What the target reads and thinks of a batch, as rows of the drafter.
+    Args:
+        vq: Folder of the image tokenizer.
+        codes: Where codes are kept.
+        pictures: How many to learn from.
+        held_out: How many only measure.
 
     Returns:
-        ``embeds``, ``features`` and ``truth`` ``(rows, n, dim)``, ``positions`` ``(1, n)`` and
-        ``seen`` ``(rows, n)``, see :func:`image_ar.discrete.eagle.training.rollout`.
+        What they show, and their codes ``(pictures + held_out, cells)``.
     """
-    condition = target.embed_condition(batch.inputs, batch.drop)
-    embeds = torch.cat([condition, target.tok_embeddings(batch.codes)], 1)
-    length = embeds.shape[1]
-    places = torch.arange(length).unsqueeze(0)
-    mask = causal_mask(batch.inputs["caption_mask"], length)
-    hidden = target(embeds, places, mask)
-    seen = torch.cat([batch.inputs["caption_mask"], torch.ones_like(batch.codes).bool()], 1)
-    return {
-        "embeds": embeds[:, 1:],
-        "features": hidden[:, :-1],
-        "truth": hidden[:, 1:],
-        "positions": places[:, 1:],
-        "seen": seen[:, 1:],
-    }
-
-
-def lesson(network: ImageEagle, target: GPT, batch: CodeBatch, depth: int) -> tuple[Tensor, Tensor]:
-    """Loss of a batch, and the overlap of the two laws at every depth."""
-    rows = read(target, batch)
-    truth = rows.pop("truth")
-    outputs = rollout(network, depth=depth, **rows)
-    # The first row that counts holds the first code; the last one's law is of no code.
-    first = target.config.cls_token_num - 1
-    return loss([out[:, :-1] for out in outputs], truth[:, :-1], target.logits, first)
-
-
-@torch.inference_mode()
-def held_out(network: ImageEagle, target: GPT, data: CodeData) -> list[float]:
-    """Mean overlap of the two laws at every depth, with the condition and without guidance."""
     found = [
-        lesson(network, target, data.batch(step, ROWS, dropped=0.0), DEPTH)[1]
-        for step in range(len(data.codes) // ROWS)
+        stored_codes(vq, codes, pictures),
+        stored_codes(vq, codes, held_out, held_out=True),
     ]
-    return [round(value, 4) for value in torch.stack(found).mean(0).tolist()]
+    subjects = [
+        Subject(prompt=write_prompt(code_scene(place, held_out=unseen), random.Random(turn)))
+        for unseen, rows in zip((False, True), found, strict=True)
+        for place, turn in enumerate(range(_FIRST_PROMPT, _FIRST_PROMPT + len(rows)))
+    ]
+    return subjects, torch.from_numpy(np.concatenate(found))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train, save the drafter and its card."""
+    """Train, and copy the finished drafter with its card and scores."""
     options = _options(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(options.threads)
-    texts = load_texts(options.target / "text_encoder")
-    target = load_gpt(options.target / "gpt").float().eval().requires_grad_(False)
-    data = CodeData(stored_codes(options.target / "vq", options.codes, options.pictures), texts)
-    unseen = CodeData(
-        stored_codes(options.target / "vq", options.codes, HELD_OUT_PICTURES, held_out=True),
-        texts,
-        held_out=True,
+    recipe = replace(RECIPE, steps=options.steps, held_out=options.held_out)
+    target = load_target(options.target, dtype="float32")
+    count = min(options.pictures, recipe.steps * recipe.batch)
+    subjects, tokens = samples(options.target / "vq", options.codes, count, recipe.held_out)
+    network = ImageEagle(config_for(target, HEADS, INNER))
+    network.reset_parameters(torch.Generator().manual_seed(recipe.seed))
+    scores = train(
+        target,
+        subjects,
+        tokens,
+        network,
+        options.work,
+        recipe,
+        name="the embedded text-to-image model, `llamagen`",
+        data="scenes of the small world, one prompt each (`adapters.tiny.images.train_eagle`)",
     )
-    network = build_network(target)
-
-    def step_loss(step: int) -> Tensor:
-        return lesson(network, target, data.batch(_FIRST_BATCH + step, ROWS), DEPTH)[0]
-
-    stage = replace(STAGE, steps=options.steps)
-    train(stage, network, step_loss, options.work)
-    save(network, options.out)
-    scores: dict[str, Any] = {"overlap": held_out(network, target, unseen)}
     log.info("held out: %s", scores)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for file in FINISHED:
+        shutil.copy2(options.work / file, options.out / file)
     (options.out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
-    write_eagle_card(options.out, options.work, stage, rows=ROWS, depth=DEPTH)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -139,9 +100,10 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/image-eagle"), help="checkpoints")
     parser.add_argument("--codes", type=Path, default=Path("runs/codes"), help="stored codes")
     parser.add_argument("--target", type=Path, default=EMBEDDED, help="the text-to-image model")
-    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--pictures", type=int, default=PICTURES, help="most pictures")
+    parser.add_argument("--held-out", type=int, default=RECIPE.held_out, help="measuring only")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--steps", type=int, default=STAGE.steps)
+    parser.add_argument("--steps", type=int, default=RECIPE.steps)
     return parser.parse_args(arguments)
 
 

@@ -17,8 +17,9 @@ def padded_rows(prompt: Prompt, hidden_size: int) -> Tensor | None:
     """Which rows of a prompt are padding that only they themselves may look at.
 
     Row ``t`` joins token ``t`` with the hidden state of position ``t - 1`` and has index ``t - 1``.
-    It is padding where the target says that token ``t`` is (``caption_mask``), or where it has no
-    hidden state of position ``t - 1``: those of padding in front of a prompt are 0.
+    Where the target says which tokens are padding (``caption_mask``), their rows are. Elsewhere
+    rows are padding that have no hidden state of position ``t - 1``: targets hand out 0 for padding
+    in front of a prompt.
 
     Args:
         prompt: Read with features.
@@ -30,13 +31,13 @@ def padded_rows(prompt: Prompt, hidden_size: int) -> Tensor | None:
     """
     assert prompt.hidden is not None
     states = streams_of(prompt.hidden[:, :-1], hidden_size)
-    padded = (states == 0).all(-1)
-    lengths = torch.tensor(prompt.lengths, device=padded.device)
-    rows = torch.arange(1, padded.shape[1] + 1, device=padded.device)
-    behind = rows >= lengths.unsqueeze(1)  # picture tokens will lie there
-    copies = len(states) // len(lengths)
-    padded &= ~behind.repeat(copies, 1)
+    copies = len(states) // len(prompt.lengths)
     mask = prompt.inputs.get("caption_mask")
     if mask is not None:
-        padded |= ~mask[:, 1:].bool().repeat(copies, 1)
+        padded = ~mask[:, 1:].bool().repeat(copies, 1)
+    else:
+        lengths = torch.tensor(prompt.lengths, device=states.device).repeat(copies)
+        rows = torch.arange(1, states.shape[1] + 1, device=states.device)
+        # Behind a prompt that is shorter than others picture tokens will lie.
+        padded = (states == 0).all(-1) & (rows < lengths.unsqueeze(1))
     return padded if bool(padded.any()) else None

@@ -47,9 +47,8 @@ class Lesson:
         While drafting, the last row with a true hidden state holds a picture token, and rows of
         greater depth lie behind it.
         """
-        begun = self.positions >= self.lengths.unsqueeze(1)
         ages = self.positions - self.lengths.unsqueeze(1)
-        return torch.stack([self.cells & begun & (ages >= level) for level in range(depth)])
+        return torch.stack([self.cells & (ages >= level) for level in range(depth)])
 
 
 @torch.no_grad()

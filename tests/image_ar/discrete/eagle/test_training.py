@@ -19,6 +19,12 @@ def rows(batch: int = 2, length: int = 9):
     return embeds, features, torch.arange(1, length + 1).unsqueeze(0)
 
 
+def from_row(first: int, truth: torch.Tensor, depth: int = 2) -> torch.Tensor:
+    """Rows from one on count, at every depth one row later."""
+    rows = torch.arange(truth.shape[1]).expand(truth.shape[:2])
+    return torch.stack([rows >= first + level for level in range(depth)])
+
+
 def test_depth_zero_is_one_causal_pass() -> None:
     net, (embeds, features, places) = network(), rows()
     (out,) = rollout(net, embeds, features, places, 1)
@@ -39,7 +45,7 @@ def test_padding_is_seen_by_itself_only() -> None:
 def test_a_perfect_rollout_costs_the_entropy_alone_and_overlaps_fully() -> None:
     truth = torch.randn(1, 6, 32, generator=torch.Generator().manual_seed(1))
     head = torch.nn.Linear(32, 5)
-    total, overlap = loss([truth, truth], truth, head, first=2, decay=0.5)
+    total, overlap = loss([truth, truth], truth, head, from_row(2, truth), decay=0.5)
     law = head(truth).softmax(-1)
     entropy = -(law * law.log()).sum(-1)
     expected = entropy[:, 2:].mean() + 0.5 * entropy[:, 3:].mean()
@@ -50,9 +56,22 @@ def test_a_perfect_rollout_costs_the_entropy_alone_and_overlaps_fully() -> None:
 def test_gradients_reach_every_weight() -> None:
     net, (embeds, features, places) = network().requires_grad_(True), rows()
     outs = rollout(net, embeds, features, places, 2)
-    total, _ = loss(outs, torch.randn_like(embeds), torch.nn.Linear(32, 5), first=LEAD - 1)
+    truth = torch.randn_like(embeds)
+    total, _ = loss(outs, truth, torch.nn.Linear(32, 5), from_row(LEAD - 1, truth))
     total.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in net.parameters())
+
+
+def test_few_rows_at_once_give_the_same_loss_and_gradient() -> None:
+    net, (embeds, features, places) = network().requires_grad_(True), rows()
+    head, truth = torch.nn.Linear(32, 5).requires_grad_(False), torch.randn_like(embeds)
+    found = []
+    for at_once in (100, 4):
+        outs = rollout(net, embeds, features, places, 2)
+        total, overlap = loss(outs, truth, head, from_row(3, truth), at_once=at_once)
+        found.append([total, overlap, *torch.autograd.grad(total, list(net.parameters()))])
+    for whole, parts in zip(*found, strict=True):
+        torch.testing.assert_close(parts, whole)
 
 
 def test_a_saved_drafter_comes_back(tmp_path) -> None:
