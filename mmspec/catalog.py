@@ -417,7 +417,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         name="cspd",
         family="image",
-        summary="a smaller model of latent vectors drafts along the noise that the target uses",
+        summary="a smaller model of latent vectors drafts, along the noise that the target uses",
         build="image_ar.continuous.building:build_model",
         length=16,
         rule="image_ar.continuous.building:build_rule",

@@ -19,8 +19,8 @@ from mmspec.options import flag, one_of, real, takes, whole
 from mmspec.roles import Pacer, Rule
 
 DEFAULT_MODE, DELTA, SIGMA_V = "tolerance", 0.5, 0.2
-# Share of its denoising steps in which the target drafts for itself.
-SELF_SHARE = 0.2
+# Share of the target's denoising steps in which drafts are made, where a mode allows fewer.
+DRAFT_SHARE = 0.2
 PREFILL = 0.05
 MODES: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "exact": (LastStepCoupling, ()),
@@ -30,6 +30,8 @@ MODES: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "published": (Published, ("rounds",)),
     "released": (Released, ("rounds", "zeros_on_failure")),
 }
+# They speak of all steps of both chains, which must then correspond.
+_STEP_BY_STEP = ("stepwise", "published", "released")
 _DEFAULTS = {"delta": DELTA, "sigma_v": SIGMA_V}
 _RULE_CHECKS = {
     "mode": one_of(MODES),
@@ -55,10 +57,20 @@ def _fit_mode(options: Mapping[str, Any]) -> None:
 
 
 def _fit_steps(options: Mapping[str, Any]) -> None:
-    if options.get("mode") == "stepwise" and "draft_steps" in options:
+    mode = options.get("mode", DEFAULT_MODE)
+    if mode in _STEP_BY_STEP and "draft_steps" in options:
         raise ValueError(
-            "mode 'stepwise' compares step by step and needs the target's denoising steps; leave "
-            "out draft_steps, or choose another mode"
+            f"mode '{mode}' speaks of every denoising step and needs as many in drafts as in the "
+            "target; leave out draft_steps, or choose another mode"
+        )
+
+
+def _fit_self(options: Mapping[str, Any]) -> None:
+    mode = options.get("mode", DEFAULT_MODE)
+    if mode in _STEP_BY_STEP:
+        raise ValueError(
+            f"mode '{mode}' speaks of every denoising step, and a target that drafts for itself "
+            "takes fewer; use method 'cspd' with a draft model, or another mode"
         )
 
 
@@ -84,28 +96,25 @@ def build_model(context: BuildContext) -> LatentDrafter:
         assert context.load_target is not None
         draft = context.load_target(draft)
     _check_pair(context.target, draft)
-    options = context.options
-    return LatentDrafter(
-        draft.decoder, steps=options.get("draft_steps"), paths=options.get("mode") == "stepwise"
-    )
+    return _drafter(draft.decoder, context.options, "cspd")
 
 
-@takes(_DRAFT_CHECKS, _fit_steps)
+@takes(_DRAFT_CHECKS, _fit_self)
 def build_self(context: BuildContext) -> LatentDrafter:
-    """The target drafts for itself in fewer denoising steps: the same options.
-
-    Raises:
-        ValueError: The mode compares whole chains, which have the target's own length.
-    """
-    if context.options.get("mode") == "stepwise":
-        raise ValueError(
-            "mode 'stepwise' compares step by step; drafts of the target itself have fewer steps, "
-            "use method 'cspd' with a draft model"
-        )
+    """The target drafts for itself in fewer denoising steps: the same options."""
     target: Any = context.target
-    steps = context.options.get("draft_steps")
+    return _drafter(target.decoder, context.options, "cspd-self")
+
+
+def _drafter(decoder: Any, options: Mapping[str, Any], name: str) -> LatentDrafter:
+    mode, steps = options.get("mode", DEFAULT_MODE), options.get("draft_steps")
+    whole = mode in _STEP_BY_STEP
     return LatentDrafter(
-        target.decoder, steps=steps, share=SELF_SHARE if steps is None else None, name="cspd-self"
+        decoder,
+        steps=steps,
+        share=None if whole or steps is not None else DRAFT_SHARE,
+        paths=mode == "stepwise",
+        name=name,
     )
 
 

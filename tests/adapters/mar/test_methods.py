@@ -64,7 +64,12 @@ def test_the_released_mode_counts_as_the_program_does() -> None:
     """Target passes: floor(K * prefill) + 1 alone, then one a window that ends at multiples."""
     share, length = 0.2, 3
     pipe = paint(
-        "cspd-self", target_of("masked"), mode="released", draft_length=length, prefill=share
+        "cspd",
+        target_of("masked"),
+        target_of("masked", depth=1, seed=3),
+        mode="released",
+        draft_length=length,
+        prefill=share,
     )
     result = pipe(class_id=2, seed=0)
     alone = int(CELLS * share) + 1
@@ -98,6 +103,8 @@ def test_auto_decodes_plainly_and_says_why() -> None:
         ("cspd", {"mode": "exact", "delta": 1.0}, "mode 'exact' has no option delta"),
         ("cspd", {"prefill": 1.0}, "prefill"),
         ("cspd-self", {"mode": "stepwise"}, "stepwise"),
+        ("cspd-self", {"mode": "released"}, "released"),
+        ("cspd", {"mode": "published", "draft_steps": 2}, "every denoising step"),
         ("cspd-self", {"draft_steps": 9, "strict": True}, "draft_steps"),
     ],
 )
