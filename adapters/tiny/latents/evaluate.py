@@ -25,7 +25,7 @@ from adapters.tiny.images.judge import Judge, load_judge, see
 from image_ar.continuous.rules import Own
 from mmspec.engine import Engine
 
-from .scenes import latent_scene, scene_pixels
+from .scenes import THINGS, latent_scene, scene_pixels
 
 SCALES, STEPS = (1.0, 1.5, 2.0, 3.0), (25, 50)
 _PICTURES, _ROWS = 96, 48
@@ -62,7 +62,7 @@ def evaluate(
     rows: int = _ROWS,
 ) -> dict[str, dict[str, float]]:
     """Scores at each guidance scale and number of denoising steps, and of true pictures decoded."""
-    scenes = [latent_scene(index, held_out=True) for index in range(count)]
+    scenes = [latent_scene(index, held_out=True, count=THINGS) for index in range(count)]
     with torch.inference_mode():
         mean, _ = target.vae.posterior(scene_pixels(scenes))
     seen = see(judge, target.to_pixels(mean))

@@ -17,10 +17,9 @@ _ABOUT = {
 
 A causal MAR of {millions:.2f} million parameters ({megabytes:.1f} MB in bfloat16) that draws
 64 x 64 pictures of a small world from one of 48 classes, such as "red circle": the colour and shape
-of the largest thing, of two the first in raster order. It writes 8 x 8 latent vectors of 16 numbers
-in raster order; each is drawn by a diffusion head. Being causal, it judges a whole draft in one
-pass, which is what exact speculation over continuous tokens needs. `model/` holds the network,
-`vae/` its KL tokenizer.
+of the one thing in it. It writes 8 x 8 latent vectors of 16 numbers in raster order; each is drawn
+by a diffusion head. Being causal, it judges a whole draft in one pass, which is what exact
+speculation over continuous tokens needs. `model/` holds the network, `vae/` its KL tokenizer.
 """,
     MASKED: """\
 # Tiny masked class-to-image model on continuous tokens
@@ -51,7 +50,7 @@ vector come before the vectors.
 
 ## Data
 
-{pictures:,} pictures of one or two things (6 shapes, 8 colours, 3 sizes, 5 textures, 9 places, 6
+{pictures:,} pictures of one thing (6 shapes, 8 colours, 3 sizes, 5 textures, 9 places, 6
 backgrounds), encoded once; their latents are drawn anew from the posterior whenever a picture comes
 round. Held-out pictures have seeds of their own, and no other training shares any.
 

@@ -1,4 +1,4 @@
-"""What the continuous models learn to draw: scenes of one or two things, 64 x 64 pixels."""
+"""What the continuous models learn to draw: scenes of one or a few things, 64 x 64 pixels."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from adapters.tiny.images.pictures import picture_array
 from adapters.tiny.world.scene import HELD_OUT, Scene, sample_scene
 
 MAX_THINGS = 2
+# Of pictures of classes: with a second thing, which of the two is the class's shows only when both
+# are drawn.
+THINGS = 1
 # Scenes of their own: no other model of the embedded set sees them. Held-out ones follow from
 # 13 * HELD_OUT on.
 _SEEDS = 12 * HELD_OUT

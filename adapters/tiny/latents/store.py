@@ -16,7 +16,7 @@ from adapters.mar.vae import LatentVAE
 from adapters.tiny.images.gpt_shape import class_of
 from adapters.tiny.world.scene import Scene
 
-from .scenes import latent_scene, scene_pixels
+from .scenes import THINGS, latent_scene, scene_pixels
 from .vae_shape import CELLS, CHANNELS
 
 FIRST_SEED = 90_000_000
@@ -84,7 +84,8 @@ def stored_latents(vae: Path, work: Path, count: int, *, held_out: bool = False)
     mark = hashlib.sha256((vae / VAE_WEIGHTS).read_bytes()).hexdigest()[:12]
     path = work / f"latents-{'held-out' if held_out else 'training'}-{mark}.bin"
     work.mkdir(parents=True, exist_ok=True)
-    scenes = [latent_scene(FIRST_SEED + index, held_out=held_out) for index in range(count)]
+    seeds = range(FIRST_SEED, FIRST_SEED + count)
+    scenes = [latent_scene(seed, held_out=held_out, count=THINGS) for seed in seeds]
     done = path.stat().st_size // _BYTES if path.exists() else 0
     if done < count:
         model = load_vae(vae).float()

@@ -39,19 +39,19 @@ log = logging.getLogger(__name__)
 # falling rate and the plain loss: the law the model ends with is the one of the pictures.
 STAGES = {
     CAUSAL: (
-        Stage("causal-learn", steps=3200, rate=5e-3, warmup=50, decay=0.0, save_every=100),
-        Stage("causal-settle", steps=800, rate=5e-3, warmup=10, decay=1.0, save_every=100),
+        Stage("causal-learn", steps=2400, rate=5e-3, warmup=50, decay=0.0, save_every=100),
+        Stage("causal-settle", steps=600, rate=5e-3, warmup=10, decay=1.0, save_every=100),
     ),
     MASKED: (
         Stage("masked-learn", steps=2400, rate=5e-3, warmup=50, decay=0.0, save_every=100),
-        Stage("masked-settle", steps=800, rate=5e-3, warmup=10, decay=1.0, save_every=100),
+        Stage("masked-settle", steps=600, rate=5e-3, warmup=10, decay=1.0, save_every=100),
     ),
     DRAFT: (
-        Stage("draft-learn", steps=1800, rate=5e-3, warmup=50, decay=0.0, save_every=100),
-        Stage("draft-settle", steps=600, rate=5e-3, warmup=10, decay=1.0, save_every=100),
+        Stage("draft-learn", steps=1600, rate=5e-3, warmup=50, decay=0.0, save_every=100),
+        Stage("draft-settle", steps=400, rate=5e-3, warmup=10, decay=1.0, save_every=100),
     ),
 }
-PICTURES, HELD_OUT_PICTURES = 51_200, 256
+PICTURES, HELD_OUT_PICTURES = 25_600, 256
 ROWS = 32
 AVERAGE_DECAY = 0.998
 # A stage has fewer steps than this.
