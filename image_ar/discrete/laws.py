@@ -12,13 +12,14 @@ is replaced by ``p``, never by a uniform law, which could emit units that the ta
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from image_ar.discrete.lantern import Lantern, LanternPlus, Pooled
-from image_ar.discrete.relaxation import Relaxation, every_unit
+from image_ar.discrete.relaxation import Odds, Relaxation, every_unit
 from mmspec.distributions import residual as plain_residual
 from mmspec.distributions import total_variation
 from mmspec.options import one_of
@@ -26,7 +27,8 @@ from mmspec.options import one_of
 _CHUNK = 2**23  # entries of unit-by-vocabulary tables held at a time
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """One draft unit under judgement.
 
     Attributes:
@@ -42,6 +44,11 @@ class Step(NamedTuple):
     q: Tensor
     depth: Tensor | int = 0
     slack: float = 1.0
+
+    @cached_property
+    def odds(self) -> Odds:
+        """Odds of every unit, ``(..., vocab)`` each; what a policy costs is paid once a step."""
+        return self.relaxation.odds(self.p, self.q, every_unit(self.p), self.depth, self.slack)
 
 
 def refusal_law(residual: str, step: Step, units: Tensor) -> Tensor:
@@ -86,8 +93,7 @@ def check_residual(relaxation: Relaxation, residual: str) -> None:
 
 def acceptance_rate(step: Step) -> Tensor:
     """``sum q a``, the probability that a drafted unit is accepted, ``(...)``."""
-    accept = step.relaxation.acceptance(step.p, step.q, step.depth, step.slack)
-    return (step.q * accept).sum(-1)
+    return (step.q * step.odds.chance).sum(-1)
 
 
 def output_law(step: Step, residual: str = "optimal") -> Tensor:
@@ -99,8 +105,7 @@ def output_law(step: Step, residual: str = "optimal") -> Tensor:
     Raises:
         ValueError: The policy has no residual of that name.
     """
-    accept = step.relaxation.acceptance(step.p, step.q, step.depth, step.slack)
-    taken = step.q * accept
+    taken = step.q * step.odds.chance
     refused = step.q - taken
     if residual not in _PER_UNIT or not step.slack:
         law = refusal_law(residual, step, torch.zeros_like(taken[..., 0], dtype=torch.long))
@@ -124,10 +129,10 @@ def one_step_bias(step: Step, residual: str = "optimal") -> Tensor:
 
 
 def _optimal(step: Step, units: Tensor) -> Tensor:
-    relaxation, p, q, depth, slack = step
-    if relaxation.never_below:
+    p, q = step.p, step.q
+    if step.relaxation.never_below:
         return plain_residual(p, q)
-    odds = relaxation.odds(p, q, every_unit(p), depth, slack)
+    odds = step.odds
     # At or above the exact acceptance q a >= min(p, q) leaves what q itself leaves; taking q there
     # keeps the rounding of a quotient out of it.
     above = (odds.favour >= odds.against) | (odds.favour * q >= p * odds.against)
@@ -139,8 +144,7 @@ def _plain(step: Step, units: Tensor) -> Tensor:
 
 
 def _cluster(step: Step, units: Tensor) -> Tensor:
-    relaxation, p, q, depth, slack = step
-    mass, against = relaxation.odds(p, q, every_unit(p), depth, slack)
+    p, (mass, against) = step.p, step.odds
     share = (mass - against).clamp(min=0.0) / mass.clamp(min=torch.finfo(p.dtype).tiny)
     return _normalised(p * share, p)
 
@@ -192,12 +196,11 @@ def _normalised(left: Tensor, p: Tensor) -> Tensor:
 
 def _repeat(step: Step, count: int) -> Step:
     """The same step for ``count`` refused units side by side."""
-    relaxation, p, q, depth, slack = step
-    shape = (*p.shape[:-1], count, p.shape[-1])
-    p, q = (law.unsqueeze(-2).expand(shape) for law in (p, q))
+    depth, shape = step.depth, (*step.p.shape[:-1], count, step.p.shape[-1])
+    p, q = (law.unsqueeze(-2).expand(shape) for law in (step.p, step.q))
     if isinstance(depth, Tensor) and depth.dim():
         depth = depth.unsqueeze(-1)
-    return Step(relaxation, p, q, depth, slack)
+    return Step(step.relaxation, p, q, depth, step.slack)
 
 
 _LAWS: dict[str, Callable[[Step, Tensor], Tensor]] = {
