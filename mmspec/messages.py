@@ -215,7 +215,7 @@ class Commit:
 
     Attributes:
         units: Per row the units emitted this round, stop unit included, nothing beyond it: token
-            ids, or tuples of numbers where units are vectors.
+            ids, tuples of numbers where units are vectors, or records of video blocks.
         accepted: Per row how many of them were drafted, those that were then drawn anew among them.
         corrected: Per row whether the last emitted unit replaced a refused one.
         probability: Per row the target's probability of each emitted unit; None where units have
@@ -233,6 +233,8 @@ class Commit:
             order; empty where units follow one another.
         scores: Per row the numbers that its drafted units were judged by, up to the first refused
             one; empty where the rule has none.
+        made: Per row what the round made beside its units, for whoever streams: the latents and
+            pictures of a video block. Empty for others; traces do not keep it.
         draft_healthy: False where the drafter produced non-finite numbers in some row.
     """
 
@@ -251,6 +253,7 @@ class Commit:
     passes: int = 0
     places: Sequence[list[int]] = ()
     scores: Sequence[list[float]] = ()
+    made: Sequence[Any] = ()
 
     @property
     def emitted(self) -> int:

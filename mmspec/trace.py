@@ -23,7 +23,7 @@ class UnitRecord:
     """One emitted unit.
 
     Attributes:
-        unit: Token id, or a tuple of numbers where units are vectors.
+        unit: Token id, a tuple of numbers where units are vectors, or the record of a video block.
         origin: ``accepted`` (drafted and kept), ``corrected`` (replaced a refused unit), ``bonus``
             (the target's own after a fully accepted branch), ``regenerated`` (drawn anew by the
             target in its place), ``target`` (no draft that round, or forced by the request).
@@ -158,7 +158,7 @@ class Trace:
     def record(self, commit: Commit, source: str) -> dict[str, float]:
         """Add a finished round; returns the seconds of its phases."""
         seconds, self._current = self._current, {}
-        if self._first:
+        if self._first and commit.emitted:
             self.first_token_seconds += time.perf_counter() - self._started
             self._first = False
         for phase, spent in seconds.items():

@@ -1,1 +1,1 @@
-"""Drafters and rules for autoregressive video generation; empty until its first method lands."""
+"""Drafters, routers and the target role for autoregressive video generation."""

@@ -1,0 +1,64 @@
+"""What a drafter and a target record of blocks. Blocks have no density that could be compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NoReturn
+
+from torch import Tensor
+
+from video_ar.preview import Preview
+from video_ar.rollout import Rollout
+from video_ar.routers import BlockEvidence
+
+
+class _NoDensity:
+    """What both records share as laws."""
+
+    @property
+    def is_one_hot(self) -> bool:
+        return False
+
+    def draw(self, uniforms: Tensor | None = None) -> NoReturn:
+        """Not possible.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("a video block comes out of a rollout, not out of one uniform")
+
+    def probability(self, rows: Tensor, units: Tensor) -> NoReturn:
+        """Not possible.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError("video blocks have no probability that could be told; use a router")
+
+
+@dataclass(frozen=True)
+class Drafted(_NoDensity):
+    """How a drafted block came about.
+
+    Attributes:
+        rollout: With what entered every step, for the target to go on from.
+        seconds: What it took.
+    """
+
+    rollout: Rollout
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Seen(_NoDensity):
+    """What can be known of the next block.
+
+    Attributes:
+        view: What a router may look at; None where no block is due, as before the first round.
+        preview: Of the drafted block, nothing of it made so far; None without a draft.
+        finite: Whether the drafted block holds finite numbers only.
+    """
+
+    view: BlockEvidence | None
+    preview: Preview | None = None
+    finite: bool = True

@@ -1,0 +1,101 @@
+"""The rule of video: a router decides whether a drafted block stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from mmspec.messages import Draft, Evidence, Verdict
+from mmspec.noise import Noise
+from video_ar.checks import check_count
+from video_ar.laws import Seen
+from video_ar.rewards.protocol import FrameScorer
+from video_ar.routers import Decision, Router, TargetOnly, route
+
+
+@dataclass(frozen=True)
+class Routing:
+    """What a rule tells the target about the block that is due.
+
+    Attributes:
+        decision: Whether the draft stays, and why.
+        start_step: For a refused draft, the step before which the target takes over; what the
+            drafter made of the block up to there stays. 0 begins anew.
+    """
+
+    decision: Decision
+    start_step: int = 0
+
+
+class Routed:
+    """Accepts a block or has the target make it from the same noise (SDVG, arXiv 2604.17397).
+
+    Reads no law: the video is no sample of the target's unless every block is the target's own.
+
+    Args:
+        router: Decides.
+        scorer: Scores the pictures that the router asks for.
+        start_step: How many steps of a refused draft are kept (step stitching, a later version of
+            the paper; 3 of 4 there). Block 0 is never stitched.
+
+    Raises:
+        ValueError: A router without the scorer that it needs, or a negative step.
+    """
+
+    def __init__(
+        self, router: Router, scorer: FrameScorer | None = None, start_step: int = 0
+    ) -> None:
+        check_count("stitch", start_step)
+        if router.needs_scores and scorer is None:
+            raise ValueError(f"router '{router.name}' compares scores; give it a scorer")
+        self.router, self.scorer, self.start_step = router, scorer, start_step
+        self.certificate = router.certificate
+
+    def plain(self) -> Routed:
+        """The target makes every block."""
+        return Routed(TargetOnly())
+
+    def judge(self, draft: Draft, evidence: Evidence, noise: Noise) -> Verdict:
+        """Pure; pictures and scores are made by the evidence, as far as the router asks.
+
+        Raises:
+            TypeError: Evidence about anything but video blocks.
+        """
+        law = evidence.law
+        if not isinstance(law, Seen):
+            raise TypeError(f"a router needs video blocks, not {type(law).__name__}")
+        if law.view is None:
+            return _verdict(draft, None, evidence.positions.device)
+        decision = self._decision(draft, law)
+        stitched = draft.nodes and not decision.accept and law.finite and law.view.block
+        routing = Routing(decision, self.start_step if stitched else 0)
+        return _verdict(draft, routing, evidence.positions.device)
+
+    def _decision(self, draft: Draft, law: Seen) -> Decision:
+        assert law.view is not None
+        if not draft.nodes:
+            step = self.router.decide(law.view)
+            if isinstance(step, Decision) and not step.accept:
+                return step
+            return Decision(False, None, "nothing was drafted")
+        if not law.finite:
+            return Decision(False, None, "the draft is not finite")
+        assert law.preview is not None
+        return route(self.router, law.view, law.preview.scores)
+
+
+def _verdict(draft: Draft, routing: Routing | None, device: torch.device) -> Verdict:
+    """In the loop's terms."""
+    batch, nodes = draft.batch, draft.nodes
+    accept = routing is not None and routing.decision.accept
+    path = torch.full((batch, nodes), 0 if accept else -1, dtype=torch.long, device=device)
+    score = routing.decision.score if routing is not None else None
+    return Verdict(
+        path=path,
+        accepted=torch.full((batch,), int(accept), dtype=torch.long, device=device),
+        own=None,
+        corrected=torch.full((batch,), bool(nodes and not accept), device=device),
+        again=routing,
+        score=None if score is None else torch.full((batch, nodes), score, device=device),
+    )
