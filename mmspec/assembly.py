@@ -103,6 +103,8 @@ def _row(
         return catalog.of_drafter(drafter.name, family), ""
     if family == "image":
         return catalog.choose_image(drafter, units)
+    if family == "video":
+        return catalog.choose_video(drafter)
     return catalog.choose(model, drafter, long)
 
 

@@ -52,7 +52,7 @@ class Method:
 
     Attributes:
         name: What users type.
-        family: What one unit is: ``text`` or ``image``, later ``video``.
+        family: What is made: ``text``, ``image`` or ``video``.
         summary: One sentence.
         build: Dotted path of ``build(context) -> Drafter``; empty for plain decoding. A build with
             options may have a method ``check(options)`` that refuses wrong values, see
@@ -67,7 +67,7 @@ class Method:
         paper: Where it comes from.
         options: Names of the method's own options.
         rule_options: Names of those that its rule takes.
-        units: What it drafts, ``tokens`` or ``latents``; a target has one of them.
+        units: What it drafts, ``tokens``, ``latents`` or ``blocks``; a target has one of them.
         pace: Dotted path of ``wrap(pacer, options) -> Pacer``, where a method has its own say in
             when to draft; empty where it has none.
         pace_options: Names of the options that this takes.
@@ -210,6 +210,18 @@ _LATENT: dict[str, Any] = {
     "pace": "image_ar.continuous.building:pace",
     "pace_options": ("mode", "prefill"),
 }
+_VIDEO: dict[str, Any] = {
+    "family": "video",
+    "build": "video_ar.building:build_drafter",
+    "length": 1,
+    "certificate": "lossy: blocks of the drafter are kept as they are; nothing bounds how far the "
+    "video is from the target's",
+    "trained": True,
+    "needs": "a smaller video model with the target's autoencoder and blocks",
+    "units": "blocks",
+    "pace": "video_ar.building:pace",
+}
+_SDVG = "SDVG, arXiv 2604.17397"
 _IMAGE_EAGLE = "an image drafter trained for the target (`mmspec train image-eagle`)"
 
 METHODS: tuple[Method, ...] = (
@@ -442,6 +454,66 @@ METHODS: tuple[Method, ...] = (
         paper="the rule of arXiv 2411.11925 without a second model",
         **_LATENT,
     ),
+    Method("none", "video", "plain decoding: the target makes every block", units="blocks"),
+    Method(
+        name="draft-only",
+        summary="the drafter makes every block: the baseline for speed",
+        rule="video_ar.building:build_draft_only",
+        **_VIDEO,
+    ),
+    Method(
+        name="first-block",
+        summary="the target makes the first block, the drafter all that follow",
+        rule="video_ar.building:build_first_block",
+        paper=f"the baseline in {_SDVG}",
+        **_VIDEO,
+    ),
+    Method(
+        name="random",
+        summary="a coin keeps drafted blocks; what a reward has to beat",
+        rule="video_ar.building:build_random",
+        rule_options=("rate", "router_seed", "forced"),
+        paper=f"the baseline in {_SDVG}",
+        **_VIDEO,
+    ),
+    Method(
+        name="stride",
+        summary="the target makes every k-th block, the drafter those between",
+        rule="video_ar.building:build_stride",
+        rule_options=("k", "phase"),
+        paper="StrideAR",
+        **_VIDEO,
+    ),
+    Method(
+        name="budget",
+        summary="the target makes the first blocks, as many as a budget allows",
+        rule="video_ar.building:build_budget",
+        rule_options=("max_target_blocks", "target_seconds"),
+        **_VIDEO,
+    ),
+    Method(
+        name="sdvg",
+        summary="a drafted block stays if its worst picture scores high enough",
+        rule="video_ar.building:build_sdvg",
+        rule_options=("scorer", "threshold", "accept_rate", "aggregate", "forced", "stitch"),
+        paper=_SDVG,
+        **_VIDEO,
+    ),
+    Method(
+        name="sdvg-hybrid",
+        summary="the same, scoring as few pictures as it takes; the target finishes refused drafts",
+        rule="video_ar.building:build_hybrid",
+        rule_options=("scorer", "threshold", "group", "band", "forced", "stitch"),
+        paper=_SDVG,
+        **_VIDEO,
+    ),
+    Method(
+        name="temporal-seam",
+        summary="a drafted block stays if the pace of change does not break at it",
+        rule="video_ar.building:build_seam",
+        rule_options=("threshold", "forced", "stitch"),
+        **_VIDEO,
+    ),
 )
 
 # Models that come with the package, and which of their drafters fits which method.
@@ -508,7 +580,7 @@ def of_drafter(name: str, family: str = "text") -> Method:
 
 def embedded(family: str = "text") -> dict[str, dict[str, str]]:
     """The models of a family that come with the package: their folders by part."""
-    return EMBEDDED_IMAGES if family == "image" else EMBEDDED
+    return {"text": EMBEDDED, "image": EMBEDDED_IMAGES}.get(family, {})
 
 
 def resolve(path: str) -> Any:
@@ -570,6 +642,21 @@ def choose_image(drafter: Any = None, units: str = "tokens") -> tuple[Method, st
         )
         return get("none", "image"), why
     return get("scd", "image"), "auto chose scd: exact, and needs no training"
+
+
+def choose_video(drafter: Any = None) -> tuple[Method, str]:
+    """What ``method="auto"`` means for videos: plain decoding, as every other method is lossy.
+
+    Args:
+        drafter: Folder or ready model that was given.
+
+    Raises:
+        ValueError: A drafter was given; how far the video may leave the target's is to be said.
+    """
+    if drafter is not None:
+        lossy = ", ".join(row.name for row in methods("video") if row.trained)
+        raise ValueError(f"name the method that the drafter is for with method=: {lossy}")
+    return get("none", "video"), "auto chose none: every method that drafts blocks is lossy"
 
 
 def _method_of(drafter: Any) -> str:

@@ -11,7 +11,7 @@ from mmspec.commands.values import add_output
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("--family", help="only methods of this family (text, image)")
+    parser.add_argument("--family", help="only methods of this family (text, image, video)")
     add_output(parser)
 
 

@@ -1,0 +1,124 @@
+"""Video methods by name: their rules, their options and the engines made of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mmspec import catalog
+from mmspec.assembly import Recipe
+from mmspec.pacing import Plain
+from tests.video_ar.toy import BLOCKS, Brightness, ToyDecoder, ToyModel, film, same
+from video_ar.pacing import AskRouter
+from video_ar.rewards.motion import TemporalSeam
+from video_ar.routers import Cascade, Forced, Quantile, Random, Stride, Threshold
+from video_ar.target import BlockTarget
+
+STILL: dict[str, Any] = {"scorer": "negative-total-variation", "threshold": -0.6}
+DRAFTING = [row for row in catalog.methods("video") if row.build]
+
+
+def target(strength: float = 0.9) -> BlockTarget:
+    return BlockTarget(ToyModel(strength), ToyDecoder())
+
+
+def made(method: str, strengths: tuple[float, float] = (0.9, 0.2), **options: Any) -> Any:
+    drafter = target(strengths[1]) if catalog.get(method, "video").build else None
+    recipe = Recipe.choose(method, drafter, family="video", strict=True, **options)
+    return recipe.engine(target(strengths[0]), lambda path: path)
+
+
+def rule(method: str, **options: Any) -> Any:
+    return made(method, **options).rule
+
+
+@pytest.mark.parametrize("row", DRAFTING, ids=lambda row: row.name)
+def test_every_method_runs_and_keeps_its_word(row: catalog.Method) -> None:
+    plain = film(made("none"), 3)
+    options = STILL if "scorer" in row.rule_options else {}
+    engine = made(row.name, **options)
+    assert isinstance(engine.pacer, AskRouter)
+    assert not row.lossless
+    assert engine.rule.certificate.kind == "lossy"
+    drawn = film(engine, 3)
+    assert (drawn.records[0].decision == "forced") == (row.name != "draft-only")
+    assert not drawn.trace.notes
+    twins = film(made(row.name, (0.9, 0.9), **options), 3)
+    assert same(twins, plain)
+    assert same(film(engine.plain(), 3), plain)
+
+
+def test_plain_decoding_is_exact() -> None:
+    engine = made("none")
+    assert isinstance(engine.pacer, Plain)
+    assert engine.rule.certificate.kind == "exact"
+    assert film(engine).decisions == ["forced"] * BLOCKS
+
+
+def test_options_reach_the_routers() -> None:
+    assert rule("random", rate=0.3, router_seed=5).router == Forced({0}, Random(0.3, 5))
+    assert rule("random", forced=()).router == Random(0.7)
+    assert rule("stride", k=4, phase=2).router == Stride(4, 2)
+    assert rule("budget", target_seconds=3.0).router.seconds == 3.0
+    assert rule("budget").router.max_target_blocks == 2
+    scorer = Brightness()
+    sdvg = rule("sdvg", scorer=scorer, threshold=1, aggregate="mean", forced=(0, 2), stitch=2)
+    assert sdvg.router == Forced({0, 2}, Threshold(1.0, "mean"))
+    assert sdvg.scorer is scorer
+    assert sdvg.start_step == 2
+    rated = rule("sdvg", scorer="sharpness", accept_rate=0.5).router
+    assert rated == Forced({0}, Quantile(0.5, forced=1))
+    hybrid = rule("sdvg-hybrid", scorer="flicker", threshold=-1.0, group=2, band=0.1)
+    assert hybrid.router == Forced({0}, Cascade(-1.0, 2, 0.1))
+    assert hybrid.start_step == 3
+    assert rule("temporal-seam", threshold=-2).router == Forced({0}, Threshold(-2.0))
+
+
+def test_the_published_threshold_is_for_its_scorer_only() -> None:
+    scorer = Brightness()
+    with pytest.raises(ValueError, match="threshold= for scorer 'brightness'"):
+        rule("sdvg", scorer=scorer)
+    scorer.name = "image-reward"
+    assert rule("sdvg", scorer=scorer).router == Forced({0}, Threshold(-0.7))
+    default = rule("sdvg")
+    assert default.scorer == TemporalSeam()
+    assert default.router == rule("temporal-seam").router == Forced({0}, Threshold(-1.0))
+
+
+@pytest.mark.parametrize(
+    ("method", "options", "said"),
+    [
+        ("random", {"rate": 1.5}, "rate must be between"),
+        ("random", {"forced": 0}, "forced must hold indices"),
+        ("stride", {"k": 2, "phase": 2}, "phase"),
+        ("budget", {"max_target_blocks": -1}, "max_target_blocks"),
+        ("sdvg", {"scorer": "beauty"}, "scorer must be a FrameScorer"),
+        ("sdvg", {"threshold": float("nan")}, "threshold must be a number"),
+        ("sdvg", {"aggregate": "max"}, "unknown aggregate"),
+        ("sdvg", {"threshold": 0.0, "accept_rate": 0.5}, "give threshold or accept_rate"),
+        ("sdvg-hybrid", {"group": 0}, "group must be"),
+        ("first-block", {"stitch": 2}, "has no option stitch"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_loaded(
+    method: str, options: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        Recipe.choose(method, "a folder", family="video", **options)
+
+
+def test_auto_never_chooses_a_lossy_method() -> None:
+    assert Recipe.choose(family="video").method.name == "none"
+    with pytest.raises(ValueError, match="name the method"):
+        Recipe.choose(family="video", drafter="a folder")
+    with pytest.raises(ValueError, match="needs a smaller video model"):
+        Recipe.choose("sdvg", family="video")
+
+
+def test_models_of_other_blocks_are_refused() -> None:
+    one, other = target(), target()
+    one.format, other.format = "3 frames", "1 frame"  # type: ignore[attr-defined]
+    recipe = Recipe.choose("first-block", other, family="video")
+    with pytest.raises(ValueError, match="do not make the same blocks"):
+        recipe.engine(one, lambda path: path)

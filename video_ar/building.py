@@ -1,0 +1,221 @@
+"""The catalog's ``build`` functions for video methods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from mmspec.catalog import BuildContext
+from mmspec.options import Check, optional, real, takes, whole
+from mmspec.roles import Pacer
+from video_ar.checks import check_number
+from video_ar.drafter import BlockDrafter
+from video_ar.pacing import AskRouter
+from video_ar.rewards.motion import Flicker, Frozen, TemporalSeam, WarpError
+from video_ar.rewards.protocol import FrameScorer
+from video_ar.rewards.sharpness import NegativeTotalVariation, Sharpness
+from video_ar.routers import (
+    Budget,
+    Cascade,
+    DraftOnly,
+    FirstBlock,
+    Forced,
+    Quantile,
+    Random,
+    Router,
+    Stride,
+    Threshold,
+)
+from video_ar.routers.reward import check_aggregate
+from video_ar.rule import Routed
+
+# Scorers without weights, by name; others are given as objects.
+SCORERS: dict[str, Callable[[], FrameScorer]] = {
+    scorer.name: scorer
+    for scorer in (
+        Flicker,
+        Frozen,
+        NegativeTotalVariation,
+        Sharpness,
+        TemporalSeam,
+        WarpError,
+    )
+}
+# Thresholds speak of one scorer's scale: the published one of ImageReward's, the other says that
+# change between two pictures may be e times faster or slower than before.
+TAUS = {"image-reward": -0.7, TemporalSeam.name: -1.0}
+RATE, STRIDE, STITCH, TARGET_BLOCKS = 0.7, 3, 3, 2
+
+
+def _number(name: str, value: Any) -> None:
+    check_number(name, value)
+
+
+def _scorer(name: str, value: Any) -> None:
+    known = isinstance(value, str) and value in SCORERS
+    if not known and not callable(getattr(value, "score", None)):
+        raise ValueError(
+            f"{name} must be a FrameScorer such as video_ar.rewards.image_reward makes, or one of "
+            f"{', '.join(SCORERS)}; got {value!r}"
+        )
+
+
+def _aggregate(name: str, value: Any) -> None:
+    check_aggregate(value, 0.0)
+
+
+def _blocks(name: str, value: Any) -> None:
+    wrong = isinstance(value, str) or not isinstance(value, Collection)
+    if wrong or any(isinstance(one, bool) or not isinstance(one, int) or one < 0 for one in value):
+        raise ValueError(f"{name} must hold indices of blocks, such as (0,), got {value!r}")
+
+
+_FORCED: dict[str, Check] = {"forced": _blocks}
+_SCORED: dict[str, Check] = {"scorer": _scorer, "threshold": _number, **_FORCED}
+
+
+def _given(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: options[name] for name in names if name in options}
+
+
+def _routed(
+    options: Mapping[str, Any], router: Router, scorer: FrameScorer | None = None, stitch: int = 0
+) -> Routed:
+    """The rule: blocks of the option ``forced`` are the target's, the first one by default."""
+    forced = options.get("forced", (0,))
+    inner = Forced(forced, router) if forced else router
+    return Routed(inner, scorer, options.get("stitch", stitch))
+
+
+def _scorer_of(options: Mapping[str, Any]) -> FrameScorer:
+    """The one given; seams need no weights and are the default."""
+    scorer = options.get("scorer", TemporalSeam.name)
+    return SCORERS[scorer]() if isinstance(scorer, str) else scorer
+
+
+def _threshold_of(options: Mapping[str, Any], scorer: FrameScorer) -> float:
+    """The one given, or that of the scorer.
+
+    Raises:
+        ValueError: There is none for this scorer's scale.
+    """
+    if "threshold" in options:
+        return float(options["threshold"])
+    if scorer.name not in TAUS:
+        raise ValueError(
+            f"give threshold= for scorer '{scorer.name}', on its own scale; there are defaults for "
+            f"{', '.join(TAUS)}, and video_ar.rewards.calibration finds one"
+        )
+    return TAUS[scorer.name]
+
+
+def build_drafter(context: BuildContext) -> BlockDrafter:
+    """A second model drafts.
+
+    Raises:
+        ValueError: The two models do not make the same blocks.
+    """
+    draft: Any = context.drafter
+    if not hasattr(draft, "model"):
+        assert context.load_target is not None
+        draft = context.load_target(draft)
+    one, other = getattr(context.target, "format", None), getattr(draft, "format", None)
+    if one != other:
+        raise ValueError(
+            f"target and drafter do not make the same blocks ({one} and {other}); load a pair of "
+            "one family"
+        )
+    return BlockDrafter(draft.model)
+
+
+def pace(pacer: Pacer, options: Mapping[str, Any]) -> AskRouter:
+    """The router alone decides what is drafted, see :class:`~video_ar.pacing.AskRouter`."""
+    return AskRouter()
+
+
+def build_draft_only() -> Routed:
+    """Every block is the drafter's."""
+    return Routed(DraftOnly())
+
+
+def build_first_block() -> Routed:
+    """The first block is the target's, all others the drafter's."""
+    return Routed(FirstBlock())
+
+
+@takes({"rate": real(0.0, 1.0), "router_seed": whole(0), **_FORCED})
+def build_random(context: BuildContext) -> Routed:
+    """A coin: options ``rate`` of kept blocks, ``router_seed`` and ``forced``."""
+    options = context.options
+    return _routed(options, Random(options.get("rate", RATE), options.get("router_seed", 0)))
+
+
+def _phase_under_stride(options: Mapping[str, Any]) -> None:
+    Stride(options.get("k", STRIDE), options.get("phase", 0))
+
+
+@takes({"k": whole(1), "phase": whole(0)}, _phase_under_stride)
+def build_stride(context: BuildContext) -> Routed:
+    """Every ``k``-th block is the target's: options ``k`` and ``phase``."""
+    options = context.options
+    return Routed(Stride(options.get("k", STRIDE), options.get("phase", 0)))
+
+
+@takes({"max_target_blocks": optional(whole(0)), "target_seconds": optional(real(0.0))})
+def build_budget(context: BuildContext) -> Routed:
+    """The target makes the first blocks: options ``max_target_blocks``, ``target_seconds``.
+
+    Without either, it makes two.
+    """
+    options = context.options
+    blocks, seconds = options.get("max_target_blocks"), options.get("target_seconds")
+    if blocks is None and seconds is None:
+        blocks = TARGET_BLOCKS
+    return Routed(Budget(blocks, seconds))
+
+
+def _policy_alone(options: Mapping[str, Any]) -> None:
+    if "accept_rate" in options and "threshold" in options:
+        raise ValueError("give threshold or accept_rate: a rate finds its threshold itself")
+
+
+@takes(
+    {**_SCORED, "aggregate": _aggregate, "accept_rate": real(0.01, 0.99), "stitch": whole(0)},
+    _policy_alone,
+)
+def build_sdvg(context: BuildContext) -> Routed:
+    """SDVG, with ``threshold`` or ``accept_rate``.
+
+    Other options: ``scorer``, ``aggregate``, ``forced``, ``stitch``.
+
+    Raises:
+        ValueError: No threshold for this scorer.
+    """
+    options = context.options
+    scorer, aggregate = _scorer_of(options), options.get("aggregate", "min")
+    if "accept_rate" in options:
+        count = len(options.get("forced", (0,)))
+        rated = Quantile(options["accept_rate"], forced=count, aggregate=aggregate)
+        return _routed(options, rated, scorer)
+    return _routed(options, Threshold(_threshold_of(options, scorer), aggregate), scorer)
+
+
+@takes({**_SCORED, "group": whole(1), "band": optional(real(0.0)), "stitch": whole(0)})
+def build_hybrid(context: BuildContext) -> Routed:
+    """SDVG-hybrid: cascade and stitching; options ``group``, ``band`` and those of SDVG.
+
+    Raises:
+        ValueError: No threshold for this scorer.
+    """
+    options = context.options
+    scorer = _scorer_of(options)
+    cascade = Cascade(_threshold_of(options, scorer), **_given(options, "group", "band"))
+    return _routed(options, cascade, scorer, STITCH)
+
+
+@takes({"threshold": _number, "stitch": whole(0), **_FORCED})
+def build_seam(context: BuildContext) -> Routed:
+    """The pace of change must not break: options ``threshold``, ``forced``, ``stitch``."""
+    options = context.options
+    scorer = TemporalSeam()
+    return _routed(options, Threshold(_threshold_of(options, scorer)), scorer)
