@@ -1,0 +1,130 @@
+"""All blocks of a video in one training pass: clean blocks, and noisy ones that follow them.
+
+The frames of a pass are the clean video and after it a noisy copy. A noisy block looks at the clean
+blocks before it and at itself, a clean block at itself and those before: what the block-by-block
+model does with its cache, for all blocks at once and with gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.transformers.transformer_wan import WanAttnProcessor
+from torch import Tensor
+
+from adapters.wan.rope import Rotation, frame_rotation, rotate
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Rotation of all tokens, clean and noisy, tokens of a block, and their number of blocks."""
+
+    rotation: Rotation
+    tokens: int
+    blocks: int
+
+
+_running: ContextVar[_Layout | None] = ContextVar("parallel_blocks", default=None)
+
+
+class ParallelAttention(WanAttnProcessor):
+    """Self-attention of clean and noisy blocks; outside :func:`teacher_forced`, diffusers' own."""
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        rotary_emb: Any = None,
+    ) -> Tensor:
+        """The module's forward; diffusers gives the arguments."""
+        layout = _running.get()
+        if layout is None:
+            return super().__call__(
+                attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb
+            )
+        heads = (attn.heads, -1)
+        query = rotate(attn.norm_q(attn.to_q(hidden_states)).unflatten(2, heads), layout.rotation)
+        key = rotate(attn.norm_k(attn.to_k(hidden_states)).unflatten(2, heads), layout.rotation)
+        value = attn.to_v(hidden_states).unflatten(2, heads)
+        # (batch, heads, tokens, head), as the attention kernel takes them.
+        query, key, value = (states.transpose(1, 2) for states in (query, key, value))
+        clean, noisy = [], []
+        whole = layout.tokens * layout.blocks
+        for first in range(0, whole, layout.tokens):
+            last = first + layout.tokens
+            own = slice(whole + first, whole + last)
+            clean.append(
+                F.scaled_dot_product_attention(
+                    query[:, :, first:last], key[:, :, :last], value[:, :, :last]
+                )
+            )
+            keys = torch.cat((key[:, :, :first], key[:, :, own]), dim=2)
+            values = torch.cat((value[:, :, :first], value[:, :, own]), dim=2)
+            noisy.append(F.scaled_dot_product_attention(query[:, :, own], keys, values))
+        attended = torch.cat(clean + noisy, dim=2).transpose(1, 2).flatten(2)
+        out: Tensor = attn.to_out[0](attended.type_as(hidden_states))
+        return out
+
+
+def install_parallel(model: Any) -> Any:
+    """Give a ``WanTransformer3DModel`` the processors of this module, and return it."""
+    for block in model.blocks:
+        block.attn1.set_processor(ParallelAttention())
+    return model
+
+
+def teacher_forced(
+    model: Any, clean: Tensor, noisy: Tensor, timesteps: Tensor, text: Tensor, block_frames: int
+) -> Tensor:
+    """Velocities of all blocks, each given the clean blocks before it.
+
+    Args:
+        model: From :func:`install_parallel`.
+        clean: ``(batch, channels, frames, height, width)``.
+        noisy: The same blocks, noisy.
+        timesteps: ``(batch, blocks)`` noise levels in thousandths; clean blocks are at 0.
+        text: ``(batch, tokens, width)``.
+        block_frames: Frames of a block.
+
+    Returns:
+        As ``noisy``.
+
+    Raises:
+        ValueError: The frames do not make whole blocks, one a timestep.
+    """
+    frames, height, width = clean.shape[2:]
+    if frames != block_frames * timesteps.shape[1]:
+        raise ValueError(
+            f"{frames} frames do not make {timesteps.shape[1]} blocks of {block_frames}"
+        )
+    _, rows, columns = model.config.patch_size
+    size = (height // rows) * (width // columns)
+    cosines, sines = frame_rotation(model.rope, 0, frames, height // rows, width // columns)
+    rotation = (torch.cat((cosines, cosines), 1), torch.cat((sines, sines), 1))
+    tokens = timesteps.repeat_interleave(block_frames * size, dim=1)
+    with _bound(_Layout(rotation, block_frames * size, timesteps.shape[1])):
+        (velocity,) = model(
+            hidden_states=torch.cat((clean, noisy), dim=2),
+            timestep=torch.cat((torch.zeros_like(tokens), tokens), dim=1),
+            encoder_hidden_states=text,
+            return_dict=False,
+        )
+    out: Tensor = velocity[:, :, frames:]
+    return out
+
+
+@contextmanager
+def _bound(layout: _Layout) -> Iterator[None]:
+    token = _running.set(layout)
+    try:
+        yield
+    finally:
+        _running.reset(token)

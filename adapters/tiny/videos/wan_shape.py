@@ -1,0 +1,30 @@
+"""Shapes of the embedded video models: a deep target and a drafter of a quarter of its cost."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .text_encoder import TEXT_DIM
+from .vae_shape import CHANNELS
+
+TARGET, DRAFTER = "target", "drafter"
+BLOCK_FRAMES, BLOCKS = 3, 6
+HEADS, HEAD_DIM = 4, 32
+_LAYERS = {TARGET: 12, DRAFTER: 3}
+
+
+def wan_config(kind: str) -> dict[str, Any]:
+    """Arguments of ``WanTransformer3DModel`` for ``target`` or ``drafter``."""
+    return {
+        "patch_size": (1, 2, 2),
+        "num_attention_heads": HEADS,
+        "attention_head_dim": HEAD_DIM,
+        "in_channels": CHANNELS,
+        "out_channels": CHANNELS,
+        "text_dim": TEXT_DIM,
+        "freq_dim": 64,
+        "ffn_dim": 2 * HEADS * HEAD_DIM,
+        "num_layers": _LAYERS[kind],
+        "cross_attn_norm": True,
+        "rope_max_seq_len": 256,
+    }
