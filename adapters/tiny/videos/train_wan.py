@@ -1,0 +1,131 @@
+r"""Train the embedded video models on the latents of films.
+
+Usage: python -m adapters.tiny.videos.train_wan target --out adapters/tiny/weights/wan/target
+       python -m adapters.tiny.videos.train_wan drafter --out adapters/tiny/weights/wan/drafter \
+           --teacher adapters/tiny/weights/wan/target
+A killed run continues where its last checkpoint left off when started again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast, T5EncoderModel
+
+from adapters.tiny.run import Stage, train
+from adapters.wan.checkpoints import load_wan, save_folder
+
+from .parallel import install_parallel
+from .store import FilmData, stored_films
+from .text_encoder import encode
+from .wan_card import write_wan_card
+from .wan_shape import DRAFTER, TARGET
+from .wan_trainee import Trainee, wan_loss
+
+log = logging.getLogger(__name__)
+
+STAGES = {
+    TARGET: Stage("wan-target", steps=5000, rate=3e-3, warmup=100, decay=0.5, save_every=100),
+    DRAFTER: Stage("wan-drafter", steps=4000, rate=3e-3, warmup=100, decay=0.5, save_every=100),
+}
+FILMS, HELD_OUT_FILMS = 6000, 64
+ROWS = 8
+AVERAGE_DECAY = 0.995
+EMBEDDED = Path("adapters/tiny/weights/wan")
+_SEEDS = {TARGET: 32, DRAFTER: 33}
+
+
+class Text:
+    """A trained text encoder, frozen.
+
+    Args:
+        folder: As ``train_video_text`` wrote it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.encoder = T5EncoderModel.from_pretrained(folder, dtype=torch.float32).eval()
+        self.tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+
+    @torch.no_grad()
+    def __call__(self, prompts: list[str]) -> Tensor:
+        """States of prompts, ``(prompts, tokens, width)``."""
+        return encode(self.encoder, self.tokenizer, prompts)[0]
+
+
+@torch.inference_mode()
+def held_out_loss(model: Any, data: FilmData, text: Text, rows: int) -> float:
+    """Mean loss over all whole batches of the data; the same noise every time."""
+    losses = []
+    for step in range(max(1, len(data.latents) // rows)):
+        latents, prompts = data.batch(step, rows)
+        losses.append(wan_loss(model, latents, text(prompts), step))
+    return round(float(torch.stack(losses).mean()), 4)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Make the latents, train, save the folder and its card."""
+    options = _options(arguments)
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
+    torch.set_num_threads(options.threads)
+    kind, text = options.kind, Text(options.text_encoder)
+    unseen = stored_films(options.vae, options.latents, options.held_out, held_out=True)
+    data = stored_films(options.vae, options.latents, options.films)
+    teacher = None
+    if options.teacher is not None:
+        teacher = install_parallel(load_wan(options.teacher, dtype=torch.float32))
+    torch.manual_seed(_SEEDS[kind])
+    trainee = Trainee(kind, AVERAGE_DECAY)
+    stage = replace(STAGES[kind], steps=options.steps or STAGES[kind].steps)
+
+    def step_loss(step: int) -> Tensor:
+        trainee.update_average()
+        latents, prompts = data.batch(step, options.rows)
+        states = text(prompts)
+        with torch.autocast("cpu", torch.bfloat16):
+            return wan_loss(trainee.model, latents, states, step, teacher)
+
+    train(stage, trainee, step_loss, options.work)
+    trainee.update_average()
+    save_folder(trainee.averaged, options.out, torch.bfloat16)
+    loss = held_out_loss(trainee.averaged, unseen, text, options.rows)
+    log.info("held out: %.4f", loss)
+    write_wan_card(
+        kind,
+        options.out,
+        options.work,
+        stage.name,
+        loss=loss,
+        films=options.films,
+        rows=options.rows,
+        decay=AVERAGE_DECAY,
+        threads=options.threads,
+        taught=teacher is not None,
+    )
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("kind", choices=(TARGET, DRAFTER))
+    parser.add_argument("--out", type=Path, required=True, help="folder of the finished model")
+    parser.add_argument("--work", type=Path, default=Path("runs/wan"), help="checkpoints")
+    parser.add_argument("--latents", type=Path, default=Path("runs/films"), help="stored latents")
+    parser.add_argument("--vae", type=Path, default=EMBEDDED / "vae", help="the autoencoder")
+    parser.add_argument("--text-encoder", type=Path, default=EMBEDDED / "text_encoder")
+    parser.add_argument("--teacher", type=Path, help="a model whose velocities are matched as well")
+    parser.add_argument("--films", type=int, default=FILMS)
+    parser.add_argument("--held-out", type=int, default=HELD_OUT_FILMS)
+    parser.add_argument("--rows", type=int, default=ROWS, help="films per step")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--steps", type=int)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

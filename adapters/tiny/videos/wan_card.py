@@ -1,0 +1,103 @@
+"""Cards of the embedded video models, written beside the weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from adapters.tiny.curves import plot_curves, read_curves, stage_table
+
+from .wan_shape import BLOCK_FRAMES, BLOCKS, wan_config
+
+_CARD = """\
+# Tiny video {kind}
+
+A diffusers `WanTransformer3DModel` of {layers} layers and {millions:.2f} million parameters
+({megabytes:.1f} MB in bfloat16) that makes films of plain shapes from prompts such as "a red circle
+moves to the right", block by block: {blocks} blocks of {block_frames} latent frames, 69 pictures of
+64 x 64. Sampled in four steps, noised anew between them.
+
+## Recipe
+
+{recipe}
+
+{films:,} films of one to three things, encoded once; prompts are written anew whenever a film
+comes round. One pass trains all blocks: each noisy block sees the clean blocks before it. Most
+noise levels are those of the four steps. Clean blocks carry a little noise. The weights are a
+running average (decay {decay} a step).{taught} {rows} films a step, bfloat16 autocast. One command
+repeats it, and continues after a kill:
+
+```
+python -m adapters.tiny.videos.train_wan {kind} --out adapters/tiny/weights/wan/{kind}{start}
+```
+
+![loss](loss.png)
+
+## Scores
+
+Held-out loss: {loss:.4f}.
+
+{scores}
+
+## Limits
+
+It knows this world and nothing else: plain shapes, six motions, no relations.
+"""
+_TAUGHT = " The loss adds the squared distance from the target's velocities at the same states."
+_START = " \\\n    --teacher adapters/tiny/weights/wan/target"
+
+
+def write_wan_card(
+    kind: str,
+    out: Path,
+    work: Path,
+    stage: str,
+    *,
+    loss: float,
+    films: int,
+    rows: int,
+    decay: float,
+    threads: int,
+    taught: bool,
+) -> None:
+    """Write `README.md` and `loss.png`; scores come from `scores.json` if it is there.
+
+    Args:
+        kind: ``target`` or ``drafter``.
+        out: Folder of the model.
+        work: Folder of the loss curve.
+        stage: Name of the stage.
+        loss: On held-out films.
+        films: Films trained on.
+        rows: Films a step.
+        decay: Of the average of the weights.
+        threads: CPU cores that the training used.
+        taught: Whether a teacher's predictions were matched.
+    """
+    curves = read_curves(work, [stage])
+    size = (out / "diffusion_pytorch_model.safetensors").stat().st_size
+    scores = out / "scores.json"
+    text = _CARD.format(
+        kind=kind,
+        layers=wan_config(kind)["num_layers"],
+        millions=size / 2e6,
+        megabytes=size / 1e6,
+        blocks=BLOCKS,
+        block_frames=BLOCK_FRAMES,
+        recipe=stage_table(curves, "1 CPU core" if threads == 1 else f"{threads} CPU cores"),
+        films=films,
+        rows=rows,
+        decay=decay,
+        taught=_TAUGHT if taught else "",
+        start=_START if taught else "",
+        loss=loss,
+        scores=_table(json.loads(scores.read_text())) if scores.exists() else "Not measured yet.",
+    )
+    (out / "README.md").write_text(text)
+    plot_curves(curves, out / "loss.png", label="loss")
+
+
+def _table(scores: dict[str, float]) -> str:
+    lines = ["| held-out prompts | |", "| --- | --- |"]
+    lines += [f"| {name.replace('_', ' ')} | {value:g} |" for name, value in scores.items()]
+    return "\n".join(lines)

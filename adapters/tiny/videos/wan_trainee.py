@@ -1,0 +1,101 @@
+"""What the embedded video models learn: the velocity of noisy blocks after clean ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import WanTransformer3DModel
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from video_ar.schedule import few_steps, sigma_grid
+
+from .parallel import install_parallel, teacher_forced
+from .wan_shape import BLOCK_FRAMES, BLOCKS, wan_config
+
+# Share of blocks at exactly the levels that the sampler visits; the others lie anywhere on the
+# grid, so that other schedules work as well.
+VISITED = 0.8
+# Deviation of the noise on clean blocks: at sampling they are the model's own and not perfect.
+CONTEXT_NOISE = 0.1
+TEACHER_WEIGHT = 1.0
+_SOON = 10.0
+
+
+class Trainee(nn.Module):
+    """A model and the running average of its weights.
+
+    Args:
+        kind: ``target`` or ``drafter``.
+        decay: Of the average, per step.
+    """
+
+    def __init__(self, kind: str, decay: float) -> None:
+        super().__init__()
+        self.model = install_parallel(WanTransformer3DModel(**wan_config(kind)))
+        self.average = AveragedModel(self.model, multi_avg_fn=self._follow)
+        self.average.requires_grad_(False)
+        self.decay = decay
+
+    def update_average(self) -> None:
+        """Let the average follow the weights; the first call copies them."""
+        self.average.update_parameters(self.model)
+
+    @torch.no_grad()
+    def _follow(
+        self,
+        averaged: tuple[Tensor, ...] | list[Tensor],
+        current: tuple[Tensor, ...] | list[Tensor],
+        count: Tensor | int,
+    ) -> None:
+        # Shorter at first: the start must not stay in the average of a short run.
+        share = 1 - min(self.decay, (1 + float(count)) / (_SOON + float(count)))
+        torch._foreach_lerp_(averaged, current, share)
+
+    @property
+    def averaged(self) -> Any:
+        """The model with averaged weights."""
+        return self.average.module
+
+
+def draw_levels(rows: int, generator: torch.Generator) -> Tensor:
+    """A noise level for each block of each row, ``(rows, blocks)``."""
+    visited = torch.tensor(few_steps().sigmas)
+    grid = sigma_grid().float()
+    shape = (rows, BLOCKS)
+    own = visited[torch.randint(0, len(visited), shape, generator=generator)]
+    anywhere = grid[torch.randint(0, len(grid), shape, generator=generator)]
+    return torch.where(torch.rand(shape, generator=generator) < VISITED, own, anywhere)
+
+
+def wan_loss(
+    model: Any, latents: Tensor, text: Tensor, seed: int, teacher: Any | None = None
+) -> Tensor:
+    """Flow-matching loss of all blocks of a batch, each given the blocks before it.
+
+    The squared error of ``noise - x0`` at ``(1 - sigma) x0 + sigma noise``; with a teacher, plus
+    the squared distance from the teacher's velocities at the same states.
+
+    Args:
+        model: From :func:`~adapters.tiny.videos.parallel.install_parallel`.
+        latents: ``(rows, channels, frames, height, width)``, normalised.
+        text: ``(rows, tokens, width)``.
+        seed: Of noise and noise levels.
+        teacher: Another such model; gets no gradient.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(latents.shape, generator=generator)
+    worn = latents + CONTEXT_NOISE * torch.randn(latents.shape, generator=generator)
+    levels = draw_levels(len(latents), generator)
+    sigma = levels.repeat_interleave(BLOCK_FRAMES, dim=1)[:, None, :, None, None]
+    noisy = (1 - sigma) * latents + sigma * noise
+    given = (worn, noisy, 1000 * levels, text, BLOCK_FRAMES)
+    velocity = teacher_forced(model, *given).float()
+    loss = F.mse_loss(velocity, noise - latents)
+    if teacher is not None:
+        with torch.no_grad():
+            wanted = teacher_forced(teacher, *given).float()
+        loss = loss + TEACHER_WEIGHT * F.mse_loss(velocity, wanted)
+    return loss
