@@ -1,0 +1,120 @@
+"""Wan targets from disk: a transformer, and the autoencoder and text encoder that it shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapters.wan.blocks import BlockCausalWan
+from adapters.wan.checkpoints import load_vae, load_wan
+from adapters.wan.target import TEXT_TOKENS, RebuiltWan, WanBlocks, WanTarget
+from adapters.wan.vae import WanVae
+from video_ar.schedule import Schedule, few_steps
+
+Encoder = Callable[[str], Tensor]
+
+
+class TextEncoder:
+    """States of a prompt as the released models read them: zeros after its last token.
+
+    Args:
+        model: A transformers ``UMT5EncoderModel``, or one like it.
+        tokenizer: Its own.
+        length: Tokens that are read; longer prompts are cut.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, length: int = TEXT_TOKENS) -> None:
+        self.model, self.tokenizer, self.length = model.eval(), tokenizer, length
+
+    @torch.no_grad()
+    def __call__(self, prompt: str) -> Tensor:
+        """``(1, length, width)`` on the encoder's device."""
+        read = self.tokenizer(
+            [prompt],
+            padding="max_length",
+            max_length=self.length,
+            truncation=True,
+            return_attention_mask=True,
+            return_tensors="pt",
+        ).to(self.model.device)
+        states: Tensor = self.model(read.input_ids, read.attention_mask).last_hidden_state
+        return states * read.attention_mask.unsqueeze(-1).to(states.dtype)
+
+
+def load_text_encoder(folder: str | Path, dtype: torch.dtype | None = None) -> TextEncoder:
+    """The text encoder of a diffusers pipeline folder, from local files only.
+
+    Args:
+        folder: With ``text_encoder`` and ``tokenizer`` in it.
+        dtype: Number format, that of the files by default.
+
+    Raises:
+        ValueError: A part is missing.
+    """
+    from transformers import AutoTokenizer, UMT5EncoderModel
+
+    folder = Path(folder)
+    if absent := [part for part in ("text_encoder", "tokenizer") if not (folder / part).is_dir()]:
+        raise ValueError(
+            f"{folder} has no {' and no '.join(absent)}; give the folder of a diffusers Wan "
+            "pipeline, or a ready encoder"
+        )
+    model = UMT5EncoderModel.from_pretrained(
+        folder / "text_encoder", dtype=dtype or "auto", local_files_only=True
+    )
+    return TextEncoder(
+        model, AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
+    )
+
+
+def load_target(
+    path: str | Path,
+    shared: str | Path,
+    *,
+    encoder: Encoder | None = None,
+    schedule: Schedule | None = None,
+    block_frames: int = 3,
+    window: int | None = None,
+    sink: int = 0,
+    rebuild: int | None = None,
+    heads: int | None = None,
+    averaged: bool = True,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> WanTarget:
+    """A target, or a drafter: both are loaded in the same way.
+
+    Args:
+        path: The transformer, as :func:`~adapters.wan.checkpoints.load_wan` takes it: a diffusers
+            folder, Wan's original files, or a file of Self-Forcing, CausVid or Krea.
+        shared: Diffusers folder with the autoencoder, and the text encoder unless ``encoder`` is
+            given.
+        encoder: From a prompt to the text states; spares loading a second one for a drafter.
+        schedule: Steps that the model was distilled for; those of Self-Forcing by default. Krea's
+            has ``final_zero_step``.
+        block_frames: Latent frames of a block.
+        window: Latent frames that are remembered; None keeps all.
+        sink: First frames that stay in the window.
+        rebuild: Frames that Krea's discipline keeps, 3 in its program; None carries the cache on.
+        heads: As for ``load_wan``.
+        averaged: As for ``load_wan``.
+        device: Where everything is put.
+        dtype: Number format of the transformer.
+
+    Raises:
+        ValueError: Files that do not fit, or a window beside ``rebuild``.
+    """
+    if rebuild is not None and (window is not None or sink):
+        raise ValueError("rebuild fills the cache anew for every block; leave out window and sink")
+    transformer = load_wan(path, heads=heads, averaged=averaged, dtype=dtype).to(device)
+    wan = BlockCausalWan(transformer, block_frames)
+    model = WanBlocks(wan, window, sink) if rebuild is None else RebuiltWan(wan, rebuild)
+    vae = WanVae(load_vae(shared).to(device))
+    if encoder is None:
+        encoder = load_text_encoder(shared, dtype)
+        encoder.model.to(device)
+    return WanTarget(model, vae, schedule or few_steps(), encoder)

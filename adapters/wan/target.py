@@ -1,0 +1,179 @@
+"""Wan models as parts of the loop: what opens a request, and what makes its blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adapters.wan.blocks import BlockCausalWan, WanContext
+from adapters.wan.vae import WanVae
+from video_ar.request import VideoRequest
+from video_ar.schedule import Schedule
+from video_ar.target import BlockTarget
+
+TEXT_TOKENS = 512  # the released models read so many, zeros after the prompt
+
+
+@dataclass(frozen=True)
+class BlockFormat:
+    """What a target and a drafter must share, and how their blocks are cut.
+
+    Attributes:
+        channels: Of latents.
+        frames: Latent frames of a block.
+        text_width: Of the text encoder's states.
+        schedule: Steps of a block.
+    """
+
+    channels: int
+    frames: int
+    text_width: int
+    schedule: Schedule
+
+
+class WanBlocks:
+    """A :class:`~video_ar.follower.VideoModel`; holds no state of any request.
+
+    Args:
+        wan: The transformer.
+        window: Latent frames that are remembered; None keeps the whole video.
+        sink: Of them, the first frames of the video that stay for good.
+    """
+
+    def __init__(self, wan: BlockCausalWan, window: int | None = None, sink: int = 0) -> None:
+        self.wan, self.window, self.sink = wan, window, sink
+
+    def start(self, request: VideoRequest) -> WanContext:
+        """An empty cache, and the prompt's keys."""
+        _, frames, height, width = request.shape
+        whole = frames * request.blocks
+        rolls = self.window is not None and self.window < whole
+        return self.wan.context(
+            request.conditions["text"],
+            height,
+            width,
+            self.window if rolls and self.window is not None else whole,
+            self.sink if rolls else None,
+        )
+
+    def denoise(self, block: Tensor, timestep: float, context: WanContext) -> Tensor:
+        """As :meth:`~adapters.wan.blocks.BlockCausalWan.denoise`."""
+        return self.wan.denoise(block, timestep, context)
+
+    def commit(self, blocks: Sequence[Tensor], context: WanContext) -> None:
+        """As :meth:`~adapters.wan.blocks.BlockCausalWan.commit`."""
+        self.wan.commit(blocks, context)
+
+
+@dataclass
+class _Recent:
+    """The committed latents beside a context that is filled anew for every pass."""
+
+    inner: WanContext
+    latents: list[Tensor] = field(default_factory=list)
+
+
+class RebuiltWan:
+    """The discipline of Krea Realtime: before a block, the cache is filled with the last frames.
+
+    Nothing but clean latents is carried on. A block sees the first latent frame and the last
+    ``keep - 1`` ones, numbered from 0. Krea's program puts the oldest kept picture, encoded anew,
+    in place of the first frame once that is far away; here the true first frame stays.
+
+    Args:
+        wan: The transformer.
+        keep: Frames that a block sees before it.
+    """
+
+    def __init__(self, wan: BlockCausalWan, keep: int = 3) -> None:
+        if keep < 1:
+            raise ValueError(f"keep is at least 1, the first frame, not {keep}")
+        self.wan, self.keep = wan, keep
+
+    def start(self, request: VideoRequest) -> _Recent:
+        """An empty cache with room for the kept frames and a block."""
+        _, frames, height, width = request.shape
+        room = self.keep + frames
+        return _Recent(self.wan.context(request.conditions["text"], height, width, room))
+
+    def denoise(self, block: Tensor, timestep: float, context: _Recent) -> Tensor:
+        """As :meth:`~adapters.wan.blocks.BlockCausalWan.denoise`."""
+        return self.wan.denoise(block, timestep, context.inner)
+
+    def commit(self, blocks: Sequence[Tensor], context: _Recent) -> None:
+        """Fill the cache anew, in one pass over the kept frames."""
+        context.latents.extend(blocks)
+        self.wan.rebuild(torch.cat(context.latents, dim=2), context.inner, self.keep)
+
+
+class WanTarget(BlockTarget):
+    """A Wan model that makes videos from prompts.
+
+    Args:
+        model: The transformer in one of the two disciplines of this module.
+        vae: Shared by target and drafter.
+        schedule: The steps that the model was distilled for.
+        encoder: ``(prompt) -> (1, tokens, width)``, zeros after the prompt.
+    """
+
+    def __init__(
+        self, model: WanBlocks | RebuiltWan, vae: WanVae, schedule: Schedule, encoder: Any
+    ) -> None:
+        super().__init__(model, vae)
+        self.vae, self.schedule, self.encoder = vae, schedule, encoder
+        config = model.wan.model.config
+        self.format = BlockFormat(
+            config.in_channels, model.wan.block_frames, config.text_dim, schedule
+        )
+
+    @torch.no_grad()
+    def request(
+        self, prompt: str, blocks: int, height: int = 480, width: int = 832, **rest: Any
+    ) -> VideoRequest:
+        """What one video is made from; the text encoder runs here.
+
+        Args:
+            prompt: What the video shows.
+            blocks: Its length.
+            height: Of a picture, in pixels.
+            width: Of a picture, in pixels.
+            rest: Further fields of the request.
+
+        Raises:
+            ValueError: Sides that the model cannot cut into patches, or text states that do not
+                fit it.
+        """
+        model = self.model.wan.model  # type: ignore[attr-defined]
+        sides = [2 ** len(self.vae.vae.config.temperal_downsample) * one for one in self._patch()]
+        if height < 1 or width < 1 or height % sides[0] or width % sides[1]:
+            raise ValueError(
+                f"pictures of {width} x {height} cannot be made: width must be a multiple of "
+                f"{sides[1]} and height of {sides[0]}"
+            )
+        text = self.encoder(prompt)
+        if text.ndim != 3 or len(text) != 1 or text.shape[-1] != self.format.text_width:
+            raise ValueError(
+                f"the model reads text states of shape (1, tokens, {self.format.text_width}), the "
+                f"encoder gave {tuple(text.shape)}"
+            )
+        scale = [side // patch for side, patch in zip(sides, self._patch(), strict=True)]
+        device = next(model.parameters()).device
+        shape = (self.format.channels, self.format.frames, height // scale[0], width // scale[1])
+        return VideoRequest(
+            blocks=blocks,
+            shape=shape,
+            schedule=self.schedule,
+            conditions={"text": text.to(device)},
+            prompt=prompt,
+            device=device,
+            temporal=self.vae.temporal,
+            **rest,
+        )
+
+    def _patch(self) -> tuple[int, int]:
+        _, rows, columns = self.model.wan.model.config.patch_size  # type: ignore[attr-defined]
+        return rows, columns
