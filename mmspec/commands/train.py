@@ -33,6 +33,8 @@ _PARSER = "parser"  # a stage of the text encoder, kept among the checkpoints on
 _VQ = ("--vq", "{llamagen/vq}")
 _MAR = "adapters.tiny.latents.train_mar:main"
 _VAE = ("--vae", "{mar/vae}")
+_WAN = "adapters.tiny.videos.train_wan:main"
+_FILMS = ("--video-vae", "{wan/vae}", "--text-encoder", "{wan/text_encoder}")
 _READS_TEXT = (*_VQ, "--text-encoder", "{llamagen/text_encoder}")
 TINY_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "captioner": ("adapters.tiny.train_captioner:main", ()),
@@ -52,6 +54,10 @@ TINY_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "mar": (_MAR, ("causal", *_VAE)),
     "mar-draft": (_MAR, ("draft", *_VAE, "--teacher", "{mar}/model")),
     "mar-masked": (_MAR, ("masked", *_VAE)),
+    "wan/vae": ("adapters.tiny.videos.train_video_vae:main", ()),
+    "wan/text_encoder": ("adapters.tiny.videos.train_video_text:main", ()),
+    "wan/target": (_WAN, ("target", *_FILMS)),
+    "wan/drafter": (_WAN, ("drafter", *_FILMS, "--teacher", "{wan/target}")),
 }
 # What is left of a finished training; answers, log and checkpoints stay behind.
 _FINISHED = ("config.json", "model.safetensors", "README.md", "curve.png")

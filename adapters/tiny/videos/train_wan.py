@@ -75,8 +75,8 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     kind, text = options.kind, Text(options.text_encoder)
-    unseen = stored_films(options.vae, options.latents, options.held_out, held_out=True)
-    data = stored_films(options.vae, options.latents, options.films)
+    unseen = stored_films(options.video_vae, options.latents, options.held_out, held_out=True)
+    data = stored_films(options.video_vae, options.latents, options.films)
     teacher = None
     if options.teacher is not None:
         teacher = install_parallel(load_wan(options.teacher, dtype=torch.float32))
@@ -116,7 +116,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the finished model")
     parser.add_argument("--work", type=Path, default=Path("runs/wan"), help="checkpoints")
     parser.add_argument("--latents", type=Path, default=Path("runs/films"), help="stored latents")
-    parser.add_argument("--vae", type=Path, default=EMBEDDED / "vae", help="the autoencoder")
+    parser.add_argument("--video-vae", type=Path, default=EMBEDDED / "vae", help="the autoencoder")
     parser.add_argument("--text-encoder", type=Path, default=EMBEDDED / "text_encoder")
     parser.add_argument("--teacher", type=Path, help="a model whose velocities are matched as well")
     parser.add_argument("--films", type=int, default=FILMS)
