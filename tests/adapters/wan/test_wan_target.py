@@ -1,0 +1,87 @@
+"""Tiny random Wan models in the one loop."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from adapters.wan.blocks import BlockCausalWan
+from adapters.wan.target import RebuiltWan, WanBlocks, WanTarget
+from adapters.wan.vae import WanVae
+from mmspec.assembly import Recipe
+from mmspec.trace import Trace
+from tests.adapters.wan.tiny_wan import TEXT_WIDTH, random_vae, random_wan
+from video_ar.rewards.sharpness import NegativeTotalVariation
+from video_ar.schedule import few_steps
+
+BLOCKS = 4
+
+
+def encode(prompt: str) -> Tensor:
+    generator = torch.Generator().manual_seed(len(prompt))
+    return torch.randn(1, 7, TEXT_WIDTH, generator=generator)
+
+
+def target(seed: int, vae: Any, kind: Any = WanBlocks, **rest: Any) -> WanTarget:
+    torch.manual_seed(seed)  # of the numbers that random_wan leaves as they were made
+    wan = BlockCausalWan(random_wan(seed, num_layers=2))
+    return WanTarget(kind(wan, **rest), vae, few_steps(), encode)
+
+
+def film(method: str, big: WanTarget, small: Any, **options: Any) -> Any:
+    """Latents, pictures and decisions of one video."""
+    recipe = Recipe.choose(method, small, family="video", strict=True, **options)
+    engine = recipe.engine(big, lambda path: path)
+    made: list[Any] = []
+    wanted = big.request("a ball", BLOCKS, 32, 48)
+    units, _ = engine.generate(wanted, Trace(), [5], on_commit=lambda c: made.extend(c.made))
+    latents = torch.cat([block.latents for block in made], 2)
+    pictures = torch.cat([block.pictures for block in made], 2)
+    return latents, pictures, [record.decision for record in units[0]]
+
+
+@pytest.fixture(scope="module")
+def vae() -> WanVae:
+    return WanVae(random_vae())
+
+
+@pytest.mark.parametrize(
+    "kind", [{}, {"window": 6, "sink": 1}, {"kind": RebuiltWan, "keep": 3}], ids=str
+)
+def test_identities(vae: WanVae, kind: dict[str, Any]) -> None:
+    big, small = target(0, vae, **kind), target(1, vae, **kind)
+    plain, pictures, _ = film("none", big, None)
+    assert pictures.shape == (1, 3, 9 + 12 * (BLOCKS - 1), 32, 48)
+    torch.testing.assert_close(vae.decode(plain)[0], pictures)
+    scored = {"scorer": NegativeTotalVariation()}
+    never, seen, decisions = film("sdvg", big, small, threshold=math.inf, **scored)
+    assert torch.equal(never, plain)
+    assert torch.equal(seen, pictures)
+    assert decisions == ["forced"] + ["regenerated"] * (BLOCKS - 1)
+    always = film("sdvg", big, small, threshold=-math.inf, **scored)
+    first = film("first-block", big, small)
+    assert torch.equal(always[0], first[0])
+    assert torch.equal(always[1], first[1])
+    assert torch.equal(first[0][:, :, :3], plain[:, :, :3])
+    assert not torch.isclose(first[0][:, :, 3:], plain[:, :, 3:], atol=1e-3).all()
+
+
+def test_wrong_requests_are_refused(vae: WanVae) -> None:
+    wan = target(0, vae)
+    with pytest.raises(ValueError, match="multiple of 16 and height of 16"):
+        wan.request("a ball", 2, 40, 48)
+    wan.encoder = lambda prompt: torch.zeros(1, 7, 5)
+    with pytest.raises(ValueError, match="text states of shape"):
+        wan.request("a ball", 2, 32, 48)
+    with pytest.raises(ValueError, match="keep is at least 1"):
+        RebuiltWan(wan.model.wan, 0)  # type: ignore[attr-defined]
+    other = target(1, vae)
+    other.schedule = few_steps((1000, 500))
+    other = WanTarget(other.model, vae, other.schedule, encode)  # type: ignore[arg-type]
+    recipe = Recipe.choose("first-block", other, family="video")
+    with pytest.raises(ValueError, match="do not make the same blocks"):
+        recipe.engine(target(0, vae), lambda path: path)
