@@ -35,8 +35,8 @@ from .store import LatentData, stored_latents
 
 log = logging.getLogger(__name__)
 
-# First at a constant rate, with a lesson and with less weight on flat background, then with a
-# falling rate and the plain loss: the law the model ends with is the one of the pictures.
+# First at a constant rate, then with a falling one. The lesson and the smaller weight of flat
+# background stay to the end: without them the class, which few vectors need, is forgotten.
 STAGES = {
     CAUSAL: (
         Stage("causal-learn", steps=2400, rate=5e-3, warmup=50, decay=0.0, save_every=100),
@@ -84,7 +84,6 @@ def train_stage(
     *,
     first: int,
     teacher: CausalMAR | MAR | None,
-    lessons: bool,
 ) -> None:
     """Train one stage whose batches are numbered from `first` on."""
     dropped = trainee.model.config.label_drop
@@ -94,8 +93,7 @@ def train_stage(
         batch = data.batch(first + step, options.rows, dropped)
         # The fused attention of CPUs is slow backwards in this number format.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            lesson = trainee.class_head if lessons else None
-            return mar_loss(trainee.model, batch, first + step, teacher, lesson)
+            return mar_loss(trainee.model, batch, first + step, teacher, trainee.class_head)
 
     train(stage, trainee, step_loss, options.work)
 
@@ -115,8 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
     stages = [replace(s, steps=n) for s, n in zip(STAGES[kind], lengths, strict=True)]
     loss = 0.0
     for stage, first in zip(stages, (0, _SECOND_STAGE), strict=True):
-        lessons = first == 0
-        train_stage(stage, trainee, data, options, first=first, teacher=teacher, lessons=lessons)
+        train_stage(stage, trainee, data, options, first=first, teacher=teacher)
         save_model(kind, trainee.averaged, options.vae, options.out)
         loss = held_out_loss(trainee.averaged, unseen, options.rows)
         log.info("after %s, held out: %.4f", stage.name, loss)
