@@ -61,9 +61,10 @@ round. Held-out pictures have seeds of their own, and no other training shares a
 MAR's loss: the squared error of the predicted noise plus the variational term of the learned
 variances, at {draws} noise levels for every vector, weighted by one over the share of the signal,
 50 at most: at high noise, where the condition decides, errors of the noise are small numbers.
-{order}{teacher} One class in ten is dropped, for classifier-free guidance. Vectors of flat background
-count a quarter, and a linear head, which is thrown away, asks every condition vector for the class.
-`learn` has a constant rate, in `settle` it falls to zero. The weights are a running average (decay {decay} a step). Muon for the hidden matrices, AdamW for the rest,
+{order}{teacher} One class in ten is dropped, for classifier-free guidance. Vectors of flat
+background count a quarter, and a linear head, which is thrown away, asks every condition vector for
+the class. `learn` has a constant rate, in `settle` it falls to zero. The weights are a running
+average (decay {decay} a step). Muon for the hidden matrices, AdamW for the rest,
 bfloat16 autocast, {rows} pictures a step. One command repeats it, and continues after a kill:
 
 ```
