@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from adapters.tiny.images.judge import CELLS, CROP, SIDE, Judge, see
+from adapters.tiny.images.judge import CELLS, CROP, Judge, see
+from adapters.tiny.images.pictures import SIDE
 from adapters.tiny.world.motion_prompts import MotionWish
 from adapters.tiny.world.scene import Thing
 from adapters.tiny.world.wishes import WishedThing
