@@ -61,7 +61,7 @@ round. Held-out pictures have seeds of their own, and no other training shares a
 MAR's loss: the squared error of the predicted noise plus the variational term of the learned
 variances, at {draws} noise levels for every vector, weighted by one over the share of the signal,
 50 at most: at high noise, where the condition decides, errors of the noise are small numbers.
-{order}{teacher} One class in ten is dropped, for classifier-free guidance. Vectors of flat
+{order}{teacher}One class in ten is dropped, for classifier-free guidance. Vectors of flat
 background count a quarter, and a linear head, which is thrown away, asks every condition vector for
 the class. `learn` has a constant rate, in `settle` it falls to zero. The weights are a running
 average (decay {decay} a step). Muon for the hidden matrices, AdamW for the rest,
@@ -88,13 +88,13 @@ places and background.
 """
 _FOLDERS = {CAUSAL: "mar", MASKED: "mar-masked", DRAFT: "mar-draft"}
 _TEACHER = (
-    " To this comes the squared distance from the noise that the causal model predicts at the\n"
-    "same states, told the same vectors, so that the two denoise alike."
+    "To this comes the squared distance from the noise that the causal model predicts at the\n"
+    "same states, told the same vectors, so that the two denoise alike. "
 )
 _START = " \\\n    --teacher adapters/tiny/weights/mar/model"
 _ORDER = (
     "Vectors are hidden in random order; the hidden share is a normal of\n"
-    "mean 1 and deviation 0.25, cut to 0.7 to 1."
+    "mean 1 and deviation 0.25, cut to 0.7 to 1. "
 )
 
 

@@ -47,8 +47,8 @@ STAGES = {
         Stage("masked-settle", steps=600, rate=5e-3, warmup=10, decay=1.0, save_every=100),
     ),
     DRAFT: (
-        Stage("draft-learn", steps=1600, rate=5e-3, warmup=50, decay=0.0, save_every=100),
-        Stage("draft-settle", steps=400, rate=5e-3, warmup=10, decay=1.0, save_every=100),
+        Stage("draft-learn", steps=1000, rate=5e-3, warmup=50, decay=0.0, save_every=100),
+        Stage("draft-settle", steps=300, rate=5e-3, warmup=10, decay=1.0, save_every=100),
     ),
 }
 PICTURES, HELD_OUT_PICTURES = 25_600, 256
@@ -59,7 +59,7 @@ _SECOND_STAGE = 100_000
 EMBEDDED = Path("adapters/tiny/weights/mar")
 NAMES = {CAUSAL: "tiny-mar", MASKED: "tiny-mar-masked", DRAFT: "tiny-mar-draft"}
 # How the finished models are sampled when nothing else is asked for.
-DEFAULTS = {"guidance_scale": 2.0, "temperature": 1.0, "num_inference_steps": 50}
+DEFAULTS = {"guidance_scale": 6.0, "temperature": 1.0, "num_inference_steps": 25}
 _SEEDS = {CAUSAL: 20, MASKED: 21, DRAFT: 22}
 
 
