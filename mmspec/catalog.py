@@ -444,7 +444,7 @@ METHODS: tuple[Method, ...] = (
     Method(
         name="cspd-self",
         family="image",
-        summary="the model itself drafts, with a fifth of its denoising steps",
+        summary="the model itself drafts, with a third of its denoising steps",
         build="image_ar.continuous.building:build_self",
         length=8,
         rule="image_ar.continuous.building:build_rule",

@@ -20,7 +20,7 @@ from mmspec.roles import Pacer, Rule
 
 DEFAULT_MODE, DELTA, SIGMA_V = "tolerance", 0.5, 0.2
 # Share of the target's denoising steps in which drafts are made, where a mode allows fewer.
-DRAFT_SHARE = 0.2
+DRAFT_SHARE = 1 / 3
 PREFILL = 0.05
 MODES: dict[str, tuple[type[Any], tuple[str, ...]]] = {
     "exact": (LastStepCoupling, ()),
