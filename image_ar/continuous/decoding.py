@@ -103,6 +103,7 @@ class LatentState:
         ar_steps: Of the request.
         reads: Of the request.
         conditioning: Of the request.
+        lookahead: Of the request.
         pending: Committed steps at the end of each row that the context does not hold yet.
         scored: Conditions of the last scored draft, for chains that a verdict hands back.
     """
@@ -121,6 +122,7 @@ class LatentState:
     ar_steps: int | None
     reads: Reads
     conditioning: Conditioning
+    lookahead: int
     pending: int = 1
     scored: Condition | None = None
 
@@ -158,6 +160,7 @@ class LatentState:
             ar_steps=request.ar_steps,
             reads=request.reads,
             conditioning=request.conditioning,
+            lookahead=request.lookahead,
             pending=0,
         )
         return state, condition

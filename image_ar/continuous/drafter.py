@@ -97,6 +97,7 @@ class LatentDrafter:
             cells=self.decoder.cells,
             denoising=state.denoising,
             ar_steps=state.ar_steps,
+            lookahead=state.lookahead,
             noise=state.noise,
         )
         steps = self._steps

@@ -61,6 +61,7 @@ def report(
         verdict.corrected,
         yes if draft.healthy is None else draft.healthy,
         (ahead[:, :nodes] >= 0).sum((1, 2)),
+        (ahead[:, :nodes] >= 0).any(-1).sum(1),
     ]
     head = torch.stack([column.double() for column in columns], 1)
     scores = verdict.score if verdict.score is not None else head[:, :0]
@@ -74,8 +75,10 @@ def report(
     width, first = len(columns), len(columns) + scores.shape[1]
     cells = places[0].numel()
     wrote = [_vectors(row[first:], cells) for row in packed]
+    # Drafts behind a picture's end were not judged.
     judged = [
-        min(int(row[1]) + 1, scores.shape[1]) * on for row, on in zip(packed, active, strict=True)
+        min(int(row[1]) + 1, int(row[6])) * on if scores.shape[1] else 0
+        for row, on in zip(packed, active, strict=True)
     ]
     return Commit(
         units=[[vector for _, vector, _ in row] for row in wrote],

@@ -145,3 +145,12 @@ def test_windows_begin_behind_the_prefill(done: int, aligned: int, plain: int) -
     for way, length in ((True, aligned), (False, plain)):
         pacer = Prefilled(Fixed(Plan(4)), share=0.125, aligned=way)
         assert pacer.plan(state).length == length
+
+
+def test_pictures_of_a_batch_may_stand_far_apart() -> None:
+    """The drafter's context has room for drafts behind the end of the picture that is ahead."""
+    pipe = paint("cspd", drafter=target_of(depth=1, seed=3), delta=4e4, draft_length=6, prefill=0)
+    result = pipe(class_id=[0, 1, 2, 3, 4, 0], seed=0, batch_size=6)
+    rounds = {max(record.round for record in row) for row in result.trace.units}
+    assert len(rounds) > 1
+    assert all(len(one.tokens) == CELLS for one in result.outputs)
