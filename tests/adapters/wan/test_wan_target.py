@@ -32,12 +32,12 @@ def target(seed: int, vae: Any, kind: Any = WanBlocks, **rest: Any) -> WanTarget
     return WanTarget(kind(wan, **rest), vae, few_steps(), encode)
 
 
-def film(method: str, big: WanTarget, small: Any, **options: Any) -> Any:
+def film(method: str, big: WanTarget, small: Any, eager: bool = False, **options: Any) -> Any:
     """Latents, pictures and decisions of one video."""
     recipe = Recipe.choose(method, small, family="video", strict=True, **options)
     engine = recipe.engine(big, lambda path: path)
     made: list[Any] = []
-    wanted = big.request("a ball", BLOCKS, 32, 48)
+    wanted = big.request("a ball", BLOCKS, 32, 48, eager=eager)
     units, _ = engine.generate(wanted, Trace(), [5], on_commit=lambda c: made.extend(c.made))
     latents = torch.cat([block.latents for block in made], 2)
     pictures = torch.cat([block.pictures for block in made], 2)
@@ -68,6 +68,21 @@ def test_identities(vae: WanVae, kind: dict[str, Any]) -> None:
     assert torch.equal(always[1], first[1])
     assert torch.equal(first[0][:, :, :3], plain[:, :, :3])
     assert not torch.isclose(first[0][:, :, 3:], plain[:, :, 3:], atol=1e-3).all()
+
+
+@pytest.mark.parametrize("method", ["stride", "draft-only"])
+def test_a_drafter_with_the_target_s_weights(vae: WanVae, method: str) -> None:
+    """Up to rounding: the two read committed blocks in passes of other sizes."""
+    plain = film("none", target(0, vae), None)
+    twin = film(method, target(0, vae), target(0, vae))
+    torch.testing.assert_close(twin[0], plain[0], rtol=1e-4, atol=1e-4)
+
+
+def test_reading_late_or_at_once(vae: WanVae) -> None:
+    late = film("stride", target(0, vae), target(1, vae), k=3)
+    once = film("stride", target(0, vae), target(1, vae), eager=True, k=3)
+    torch.testing.assert_close(late[0], once[0], rtol=1e-4, atol=1e-4)
+    assert late[2] == ["forced", "accepted", "accepted", "forced"]
 
 
 def test_wrong_requests_are_refused(vae: WanVae) -> None:
