@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 
 from lm_drafting.checkpoints import Checkpoint, read
 from lm_drafting.features.network import DraftNetwork
-from lm_drafting.files import replace_file
 from lm_drafting.networks import KINDS, build_network, complete_config
+from mmspec.files import replace_file
 
 
 def describe(target: Any, name: str = "") -> dict[str, Any]:

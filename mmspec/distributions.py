@@ -7,7 +7,7 @@ in ``[0, 1)`` supplied by the caller, so every function here is deterministic.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, NoReturn, Protocol
 
 import torch
 from torch import Tensor
@@ -83,6 +83,38 @@ class Categorical:
     def probability(self, rows: Tensor, units: Tensor) -> Tensor:
         """Probability of ``units`` ``(batch, k)`` at ``rows`` ``(batch, k)``."""
         return take_rows(self.probs, rows).gather(-1, units.unsqueeze(-1)).squeeze(-1)
+
+
+class NoTable:
+    """Part of a law that is no table of probabilities: such records are compared, not drawn from.
+
+    Attributes:
+        no_draw: Why no unit can be drawn from it.
+        no_probability: Why it knows no probability.
+    """
+
+    no_draw: ClassVar[str]
+    no_probability: ClassVar[str]
+
+    @property
+    def is_one_hot(self) -> bool:
+        return False
+
+    def draw(self, uniforms: Tensor | None = None) -> NoReturn:
+        """Not possible.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(self.no_draw)
+
+    def probability(self, rows: Tensor, units: Tensor) -> NoReturn:
+        """Not possible.
+
+        Raises:
+            TypeError: Always.
+        """
+        raise TypeError(self.no_probability)
 
 
 def take_rows(values: Tensor, rows: Tensor) -> Tensor:

@@ -3,37 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn
 
-from torch import Tensor
-
+from mmspec.distributions import NoTable
 from video_ar.preview import Preview
 from video_ar.rollout import Rollout
 from video_ar.routers import BlockEvidence
 
 
-class _NoDensity:
+class _NoDensity(NoTable):
     """What both records share as laws."""
 
-    @property
-    def is_one_hot(self) -> bool:
-        return False
-
-    def draw(self, uniforms: Tensor | None = None) -> NoReturn:
-        """Not possible.
-
-        Raises:
-            TypeError: Always.
-        """
-        raise TypeError("a video block comes out of a rollout, not out of one uniform")
-
-    def probability(self, rows: Tensor, units: Tensor) -> NoReturn:
-        """Not possible.
-
-        Raises:
-            TypeError: Always.
-        """
-        raise TypeError("video blocks have no probability that could be told; use a router")
+    no_draw = "a video block comes out of a rollout, not out of one uniform"
+    no_probability = "video blocks have no probability that could be told; use a router"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from adapters.llamagen.config import CLASSES, SIZES, TEXT, GPTConfig
 from adapters.llamagen.gpt import GPT
-from adapters.llamagen.weight_files import differences, read_file
+from mmspec.weight_files import differences, read_file
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 ARCHITECTURE = "LlamaGenGPT"

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from adapters.llamagen.weight_files import differences, read_file
+from mmspec.weight_files import differences, read_file
 
 from .vq import VQConfig, VQModel
 

@@ -17,12 +17,12 @@ from diffusers import AutoencoderKL
 from safetensors.torch import save_file
 from torch import Tensor
 
-from adapters.llamagen.weight_files import differences, read_file
 from adapters.mar.causal import CausalMAR
 from adapters.mar.config import CAUSAL, MARConfig, infer_config
 from adapters.mar.mar import MAR
 from adapters.mar.vae import KL_16, LatentVAE
 from adapters.mar.vae_keys import from_official
+from mmspec.weight_files import differences, read_file
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 VAE_WEIGHTS = "diffusion_pytorch_model.safetensors"  # the name diffusers looks for

@@ -7,19 +7,19 @@ Outside such a call the processors do what diffusers' own do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers.models.attention_dispatch import dispatch_attention_fn
-from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from torch import Tensor
 
+from adapters.wan.bound import BoundProcessor, binding, rotated_heads
 from adapters.wan.cache import BlockCache, Segment
-from adapters.wan.rope import Rotation, rotate
+from adapters.wan.rope import Rotation
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,9 @@ class Pass:
 _running: ContextVar[Pass | None] = ContextVar("wan_pass", default=None)
 
 
-@contextmanager
-def running(current: Pass) -> Iterator[None]:
+def running(current: Pass) -> AbstractContextManager[None]:
     """Bind a pass to the forward calls made inside."""
-    token = _running.set(current)
-    try:
-        yield
-    finally:
-        _running.reset(token)
+    return binding(_running, current)
 
 
 def install(model: Any) -> None:
@@ -91,44 +86,28 @@ def text_keys(model: Any, text: Tensor) -> TextKeys:
     return TextKeys(tuple(_text_states(block.attn2, states) for block in model.blocks))
 
 
-class BlockAttention(WanAttnProcessor):
-    """Self-attention of new blocks over themselves and the cache.
+class _LayerProcessor(BoundProcessor):
+    """A processor that knows its layer.
 
     Args:
-        layer: Which layer of the cache it writes.
+        layer: Which layer of the cache, and of the prompt, it reads.
         previous: The processor in its place so far, for its choice of attention kernel.
     """
+
+    bound = _running
 
     def __init__(self, layer: int, previous: Any) -> None:
         super().__init__()
         self.layer = layer
         self._attention_backend = previous._attention_backend
 
-    def __call__(
-        self,
-        attn: Any,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        rotary_emb: Any = None,
-    ) -> Tensor:
-        """The module's forward; diffusers gives the arguments."""
-        current = _running.get()
-        if current is None:
-            return super().__call__(
-                attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb
-            )
-        if attn.fused_projections:
-            query, key, value = attn.to_qkv(hidden_states).chunk(3, dim=-1)
-        else:
-            query, key, value = (
-                project(hidden_states) for project in (attn.to_q, attn.to_k, attn.to_v)
-            )
-        query, key, value = (
-            states.unflatten(2, (attn.heads, -1))
-            for states in (attn.norm_q(query), attn.norm_k(key), value)
-        )
-        query, key = rotate(query, current.rotation), rotate(key, current.rotation)
+
+class BlockAttention(_LayerProcessor):
+    """Self-attention of new blocks over themselves and the cache, which it writes."""
+
+    def attend(self, attn: Any, hidden_states: Tensor, current: Pass) -> Tensor:
+        """See :class:`~adapters.wan.bound.BoundProcessor`."""
+        query, key, value = rotated_heads(attn, hidden_states, current.rotation)
         attended = []
         # Block after block: each looks at what was committed when it came, without any mask.
         for segment in current.segments:
@@ -138,33 +117,11 @@ class BlockAttention(WanAttnProcessor):
         return _output(attn, torch.cat(attended, dim=1))
 
 
-class TextAttention(WanAttnProcessor):
-    """Cross-attention to a prompt whose keys are at hand.
+class TextAttention(_LayerProcessor):
+    """Cross-attention to a prompt whose keys are at hand."""
 
-    Args:
-        layer: Which layer it is.
-        previous: The processor in its place so far, for its choice of attention kernel.
-    """
-
-    def __init__(self, layer: int, previous: Any) -> None:
-        super().__init__()
-        self.layer = layer
-        self._attention_backend = previous._attention_backend
-
-    def __call__(
-        self,
-        attn: Any,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        rotary_emb: Any = None,
-    ) -> Tensor:
-        """The module's forward; diffusers gives the arguments."""
-        current = _running.get()
-        if current is None:
-            return super().__call__(
-                attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb
-            )
+    def attend(self, attn: Any, hidden_states: Tensor, current: Pass) -> Tensor:
+        """See :class:`~adapters.wan.bound.BoundProcessor`."""
         query = attn.norm_q(attn.to_q(hidden_states)).unflatten(2, (attn.heads, -1))
         keys, values = current.text.layers[self.layer]
         return _output(attn, _attend(query, keys, values, self._attention_backend))

@@ -14,8 +14,8 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from safetensors.torch import save_file
 from torch import Tensor
 
-from adapters.llamagen.weight_files import differences, read_file
 from adapters.wan.names import bare, is_original, to_diffusers
+from mmspec.weight_files import differences, read_file
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 HEAD_DIM = 128  # of every released size

@@ -8,42 +8,26 @@ one row a node, the target's evidence one more: row ``r`` is about the unit that
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from torch import Tensor
 
 from image_ar.continuous.gaussian import GaussianStep
+from mmspec.distributions import NoTable
 from mmspec.messages import Draft, Evidence
 
 
-class _Recorded:
+class _Recorded(NoTable):
     """What both records share as laws."""
 
-    @property
-    def is_one_hot(self) -> bool:
-        return False
-
-    def draw(self, uniforms: Tensor | None = None) -> NoReturn:
-        """Not possible.
-
-        Raises:
-            TypeError: Always.
-        """
-        raise TypeError(
-            "a latent vector comes out of its model's denoising chain, not out of one uniform; "
-            "read the record's units"
-        )
-
-    def probability(self, rows: Tensor, units: Tensor) -> NoReturn:
-        """Not possible.
-
-        Raises:
-            TypeError: Always.
-        """
-        raise TypeError(
-            "latent vectors have densities, and those of a whole chain cannot be computed; "
-            "no probability can be given"
-        )
+    no_draw = (
+        "a latent vector comes out of its model's denoising chain, not out of one uniform; "
+        "read the record's units"
+    )
+    no_probability = (
+        "latent vectors have densities, and those of a whole chain cannot be computed; "
+        "no probability can be given"
+    )
 
 
 @dataclass(frozen=True)

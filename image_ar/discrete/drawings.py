@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from image_ar.discrete.storage import replace_file
 from mmspec.engine import Engine
+from mmspec.files import replace_file
 from mmspec.pipelines.image_options import Subject
 
 

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from image_ar.discrete.storage import replace_file
+from mmspec.files import replace_file
 
 _TABLE = "neighbours"
 _FINGERPRINT = "codebook"

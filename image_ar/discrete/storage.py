@@ -1,4 +1,4 @@
-"""Small trained networks on disk, and files that are replaced as a whole."""
+"""Small trained networks on disk."""
 
 from __future__ import annotations
 
@@ -11,29 +11,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from mmspec.files import replace_file
+
 Network = TypeVar("Network", bound=nn.Module)
-
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Let ``write`` fill a file beside ``path``, then put it in its place in one step.
-
-    An interruption or a full disk leaves the old file whole.
-
-    Args:
-        path: File to create or replace; its folder is made.
-        write: Writes to the path it is given.
-
-    Raises:
-        OSError: It cannot be written; nothing is left behind.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        write(part)
-        part.chmod(0o644)  # some writers make files that only their owner may read
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def save_network(

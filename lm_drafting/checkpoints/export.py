@@ -14,7 +14,7 @@ from lm_drafting.checkpoints.completion import complete
 from lm_drafting.checkpoints.folders import CONFIG, WEIGHTS
 from lm_drafting.checkpoints.inspection import COMPRESSOR, inspect
 from lm_drafting.checkpoints.layouts import layout_of
-from lm_drafting.files import replace_file
+from mmspec.files import replace_file
 
 _UNSERVED = {
     "eagle": "its list of speculators types has no EAGLE-1, only EAGLE-3 and later ones",

@@ -15,11 +15,11 @@ from torch.nn.utils.rnn import pad_sequence
 from tqdm.auto import tqdm
 
 from lm_drafting.features.layout import visual_runs
-from lm_drafting.files import replace_file
 from lm_drafting.targets import CaptioningTarget, placeholder_ids, visual_grids
 from lm_drafting.training.batch import Batch
 from lm_drafting.vision.runs import Run
 from mmspec.engine import Engine
+from mmspec.files import replace_file
 from mmspec.messages import Features
 from mmspec.sampling import Sampling
 from mmspec.state import State

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lm_drafting.features.network import DraftNetwork
-from lm_drafting.files import replace_file
 from lm_drafting.training.recipe import Recipe
+from mmspec.files import replace_file
 
 Row = dict[str, Any]
 

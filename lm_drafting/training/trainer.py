@@ -16,13 +16,13 @@ from tqdm.auto import tqdm
 
 from lm_drafting.features.network import DraftNetwork
 from lm_drafting.features.rotary import Rotary
-from lm_drafting.files import replace_file
 from lm_drafting.storage import describe, save
 from lm_drafting.training.batch import Batch
 from lm_drafting.training.data import Sample, Teacher, own_answers
 from lm_drafting.training.losses import Scores, rounds, score
 from lm_drafting.training.recipe import Recipe
 from lm_drafting.training.report import Log, write_card, write_curve
+from mmspec.files import replace_file
 from mmspec.sampling import Sampling
 
 logger = logging.getLogger(__name__)

@@ -81,8 +81,6 @@ def _report(document: dict[str, Any], args: argparse.Namespace) -> int:
 
 def _paint(args: argparse.Namespace) -> dict[str, Any]:
     """Run the image suite and write its records, tables and curves."""
-    from tqdm.auto import tqdm
-
     from mmspec.bench import image, image_report
     from mmspec.bench.provenance import hardware_line, provenance
 
@@ -91,9 +89,7 @@ def _paint(args: argparse.Namespace) -> dict[str, Any]:
         model=args.model, images=8 if small else args.prompts, repeats=1 if small else args.repeats
     )
     target = image.load(bench)
-    entries = image.entries_at_defaults(bench, target)
-    with tqdm(total=bench.images * bench.repeats, disable=args.quiet, desc="methods") as bar:
-        rows = image.race(bench, target, entries, bar.update)
+    rows = _raced(bench, target, image.entries_at_defaults(bench, target), "methods", args.quiet)
     subjects = image.subjects_of(bench, target)
     origin = provenance(asdict(bench), (subject.label.encode() for subject in subjects))
     head = f"{hardware_line()}, float32, {bench.images} prompts, {bench.repeats} repeats"
@@ -105,8 +101,7 @@ def _paint(args: argparse.Namespace) -> dict[str, Any]:
     if small:
         return document
     once = replace(bench, repeats=1, images=bench.images // 2)
-    with tqdm(total=once.images, disable=args.quiet, desc="curves") as bar:
-        points = image.race(once, target, image.entries_by_knob(once, target), bar.update)
+    points = _raced(once, target, image.entries_by_knob(once, target), "curves", args.quiet)
     body = f"{head}\n\n{image_report.markdown(points)}\n"
     document["tables"] |= _publish("image-curves", points, body, origin, Path(args.out))["tables"]
     image_report.write_csv(points, Path(args.out) / "image-curves.csv")

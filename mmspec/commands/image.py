@@ -13,7 +13,7 @@ from mmspec.commands.console import Console, UsageError
 from mmspec.commands.prompts import MOST_BYTES, lines_of, read_text
 from mmspec.commands.running import check_folder, check_method, load_pipeline
 from mmspec.commands.values import add_machine, add_model, add_output, number, whole
-from mmspec.pipelines.image_options import MAX_IMAGES, ImageOptions, check_prompts
+from mmspec.pipelines.image_options import MAX_IMAGES, MODEL_OPTIONS, ImageOptions, check_prompts
 from mmspec.pipelines.options import MAX_BATCH
 
 if TYPE_CHECKING:
@@ -27,20 +27,7 @@ _FLAGS = {
     "num_ar_steps": "ar-steps",
 }
 _LOADING = ("vq", "vae", "text_encoder", "image_size", "strict", "bias_budget")
-_OPTIONS = (
-    "guidance_scale",
-    "temperature",
-    "top_k",
-    "top_p",
-    "cfg_interval",
-    "num_inference_steps",
-    "num_ar_steps",
-    "guidance_schedule",
-    "seed",
-    "batch_size",
-    "score",
-    "num_images_per_prompt",
-)
+_OPTIONS = (*MODEL_OPTIONS, "seed", "batch_size", "score", "num_images_per_prompt")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

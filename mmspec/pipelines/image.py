@@ -221,7 +221,8 @@ def load_painter(
         ValueError: Unknown method or option, or a model that cannot be used.
     """
     name = model if isinstance(model, str) else None
-    units = _units(model, revision, vae)
+    # Only "auto" chooses by what the model draws; a named method is checked once it is loaded.
+    units = _units(model, revision, vae) if method == "auto" else "tokens"
     recipe = Recipe.choose(
         method,
         drafter,

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from mmspec.weight_files import differences, read_file
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -17,7 +18,6 @@ _WITHOUT = (
     "threshold, quantile and cascade also work with the scorers of video_ar.rewards.motion and "
     "video_ar.rewards.sharpness, which have no weights"
 )
-_CONTAINERS = ("state_dict", "model")
 
 
 def read_weights(path: str | Path, scorer: str) -> dict[str, Tensor]:
@@ -33,19 +33,10 @@ def read_weights(path: str | Path, scorer: str) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"{scorer} needs its weights and there is no file '{path}'. {_WITHOUT}")
-    try:
-        if path.suffix == ".safetensors":
-            found: Any = load_file(path)
-        else:
-            found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # bytes from elsewhere fail in every way there is
-        raise ValueError(
-            f"{path} cannot be read safely; convert it to safetensors where you trust it: {error}"
-        ) from error
-    for key in _CONTAINERS:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+    found: Any = read_file(path, ("state_dict",))
+    if isinstance(found.get("model"), Mapping):
+        found = found["model"]
+    if not all(isinstance(value, Tensor) for value in found.values()):
         raise ValueError(f"{path} holds more or less than named tensors; it is no {scorer}")
     return dict(found)
 
@@ -61,14 +52,7 @@ def fill(network: Network, weights: Mapping[str, Tensor], source: str) -> Networ
     Raises:
         ValueError: Weights missing, left over or ill-shaped; every one is named.
     """
-    known = network.state_dict()
-    problems = [f"missing {name}" for name in known if name not in weights]
-    problems += [f"unknown {name}" for name in weights if name not in known]
-    problems += [
-        f"{name} is {tuple(weights[name].shape)}, not {tuple(value.shape)}"
-        for name, value in known.items()
-        if name in weights and weights[name].shape != value.shape
-    ]
+    problems = differences(network.state_dict(), weights, "unknown")
     if problems:
         raise ValueError(f"{source} does not fit: {'; '.join(problems)}")
     network.load_state_dict(dict(weights), assign=True)

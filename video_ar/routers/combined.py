@@ -11,8 +11,24 @@ from video_ar.routers.fixed import TargetOnly
 from video_ar.routers.protocol import LOSSY, BlockEvidence, Decision, MoreScores, Router
 
 
+class _Around:
+    """A router that looks at what its inner router looks at."""
+
+    inner: Router
+
+    @property
+    def needs_pixels(self) -> bool:
+        """As the inner router."""
+        return self.inner.needs_pixels
+
+    @property
+    def needs_scores(self) -> bool:
+        """As the inner router."""
+        return self.inner.needs_scores
+
+
 @dataclass(frozen=True)
-class Forced:
+class Forced(_Around):
     """The target writes the given blocks; the inner router decides on the others.
 
     Forced blocks are decided before they are drafted, so nothing is drafted, decoded or scored for
@@ -37,16 +53,6 @@ class Forced:
         object.__setattr__(self, "blocks", frozenset(self.blocks))
 
     @property
-    def needs_pixels(self) -> bool:
-        """As the inner router."""
-        return self.inner.needs_pixels
-
-    @property
-    def needs_scores(self) -> bool:
-        """As the inner router."""
-        return self.inner.needs_scores
-
-    @property
     def certificate(self) -> Certificate:
         """As the inner router."""
         return self.inner.certificate
@@ -59,7 +65,7 @@ class Forced:
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(_Around):
     """What the inner router refuses goes to the target while the budget lasts; then drafts stay.
 
     Once it is spent, blocks are kept without being scored. A budget of time makes decisions depend
@@ -89,16 +95,6 @@ class Budget:
             check_count("max_target_blocks", self.max_target_blocks)
         if self.seconds is not None:
             check_number("seconds", self.seconds, 0.0)
-
-    @property
-    def needs_pixels(self) -> bool:
-        """As the inner router."""
-        return self.inner.needs_pixels
-
-    @property
-    def needs_scores(self) -> bool:
-        """As the inner router."""
-        return self.inner.needs_scores
 
     def decide(self, evidence: BlockEvidence) -> Decision | MoreScores:
         """Pure."""

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from adapters.mar.causal import CausalMAR
 from adapters.mar.config import MASKED, MARConfig
 from adapters.mar.head import GuidedHead
 from adapters.mar.mar import MAR
+from adapters.tiny.averaging import RunningAverage
 from image_ar.continuous.chain import Condition
 from image_ar.continuous.process import DiffusionProcess
 from image_ar.continuous.training import diffusion_loss
@@ -31,7 +31,6 @@ MOST_WEIGHT = 50.0
 # Most tokens lie on flat background and are soon known; a token is taken to lie there where it is
 # closer than this to what its picture mostly is.
 FLAT_WEIGHT, FLAT_DISTANCE = 0.25, 2.5
-_SOON = 10.0
 
 
 def build_mar(config: MARConfig) -> MAR | CausalMAR:
@@ -54,24 +53,11 @@ class Trainee(nn.Module):
         super().__init__()
         self.model = build_mar(config)
         self.class_head = nn.Linear(config.decoder_width, config.classes)
-        self.average = AveragedModel(self.model, multi_avg_fn=self._follow)
-        self.average.requires_grad_(False)
-        self.decay = decay
+        self.average = RunningAverage(self.model, decay)
 
     def update_average(self) -> None:
         """Let the average follow the weights; the first call copies them."""
         self.average.update_parameters(self.model)
-
-    @torch.no_grad()
-    def _follow(
-        self,
-        averaged: tuple[Tensor, ...] | list[Tensor],
-        current: tuple[Tensor, ...] | list[Tensor],
-        count: Tensor | int,
-    ) -> None:
-        # Shorter at first: the start must not stay in the average of a short run.
-        share = 1 - min(self.decay, (1 + float(count)) / (_SOON + float(count)))
-        torch._foreach_lerp_(averaged, current, share)
 
     @property
     def averaged(self) -> MAR | CausalMAR:

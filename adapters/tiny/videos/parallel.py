@@ -7,18 +7,16 @@ model does with its cache, for all blocks at once and with gradients.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from torch import Tensor
 
-from adapters.wan.rope import Rotation, frame_rotation, rotate
+from adapters.wan.bound import BoundProcessor, binding, rotated_heads
+from adapters.wan.rope import Rotation, frame_rotation
 
 
 @dataclass(frozen=True)
@@ -33,33 +31,20 @@ class _Layout:
 _running: ContextVar[_Layout | None] = ContextVar("parallel_blocks", default=None)
 
 
-class ParallelAttention(WanAttnProcessor):
+class ParallelAttention(BoundProcessor):
     """Self-attention of clean and noisy blocks; outside :func:`teacher_forced`, diffusers' own."""
 
-    def __call__(
-        self,
-        attn: Any,
-        hidden_states: Tensor,
-        encoder_hidden_states: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        rotary_emb: Any = None,
-    ) -> Tensor:
-        """The module's forward; diffusers gives the arguments."""
-        layout = _running.get()
-        if layout is None:
-            return super().__call__(
-                attn, hidden_states, encoder_hidden_states, attention_mask, rotary_emb
-            )
-        heads = (attn.heads, -1)
-        query = rotate(attn.norm_q(attn.to_q(hidden_states)).unflatten(2, heads), layout.rotation)
-        key = rotate(attn.norm_k(attn.to_k(hidden_states)).unflatten(2, heads), layout.rotation)
-        value = attn.to_v(hidden_states).unflatten(2, heads)
+    bound = _running
+
+    def attend(self, attn: Any, hidden_states: Tensor, current: _Layout) -> Tensor:
+        """See :class:`~adapters.wan.bound.BoundProcessor`."""
+        query, key, value = rotated_heads(attn, hidden_states, current.rotation)
         # (batch, heads, tokens, head), as the attention kernel takes them.
         query, key, value = (states.transpose(1, 2) for states in (query, key, value))
         clean, noisy = [], []
-        whole = layout.tokens * layout.blocks
-        for first in range(0, whole, layout.tokens):
-            last = first + layout.tokens
+        whole = current.tokens * current.blocks
+        for first in range(0, whole, current.tokens):
+            last = first + current.tokens
             own = slice(whole + first, whole + last)
             clean.append(
                 F.scaled_dot_product_attention(
@@ -110,7 +95,7 @@ def teacher_forced(
     cosines, sines = frame_rotation(model.rope, 0, frames, height // rows, width // columns)
     rotation = (torch.cat((cosines, cosines), 1), torch.cat((sines, sines), 1))
     tokens = timesteps.repeat_interleave(block_frames * size, dim=1)
-    with _bound(_Layout(rotation, block_frames * size, timesteps.shape[1])):
+    with binding(_running, _Layout(rotation, block_frames * size, timesteps.shape[1])):
         (velocity,) = model(
             hidden_states=torch.cat((clean, noisy), dim=2),
             timestep=torch.cat((torch.zeros_like(tokens), tokens), dim=1),
@@ -119,12 +104,3 @@ def teacher_forced(
         )
     out: Tensor = velocity[:, :, frames:]
     return out
-
-
-@contextmanager
-def _bound(layout: _Layout) -> Iterator[None]:
-    token = _running.set(layout)
-    try:
-        yield
-    finally:
-        _running.reset(token)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from diffusers import AutoencoderKLWan
-from torch import Tensor, nn
-from torch.nn.utils import parametrize
+from torch import Tensor
+
+from adapters.tiny.filters import copy_filters, hold_as_matrices, start_filters
 
 CHANNELS = 12
 SIDE, STRIDE = 64, 8
@@ -19,27 +19,6 @@ VAE_SHAPE: dict[str, Any] = {
     "num_res_blocks": 1,
     "temperal_downsample": [False, True, True],
 }
-# Size of a residual branch at the start, and logarithm of the posterior's variance: the decoder has
-# something to read from the first step.
-_BRANCH = 0.1
-_FIRST_LOG_VARIANCE = -4.0
-_MATRIX = "parametrizations.weight.original"
-# Layers that face pixels or latents: no hidden matrices.
-_OUTER = ("coder.conv_in", "coder.conv_out", "quant_conv")
-
-
-class _AsMatrix(nn.Module):
-    """A filter kept as a matrix of its output channels by everything else."""
-
-    def __init__(self, shape: torch.Size) -> None:
-        super().__init__()
-        self.shape = shape
-
-    def forward(self, matrix: Tensor) -> Tensor:
-        return matrix.view(self.shape)
-
-    def right_inverse(self, weight: Tensor) -> Tensor:
-        return weight.contiguous().flatten(1)
 
 
 def build_vae() -> AutoencoderKLWan:
@@ -50,19 +29,8 @@ def build_vae() -> AutoencoderKLWan:
     """
     unit = {"latents_mean": [0.0] * CHANNELS, "latents_std": [1.0] * CHANNELS}
     model = AutoencoderKLWan(**VAE_SHAPE, **unit)
-    layers = {n: m for n, m in model.named_modules() if isinstance(m, (nn.Conv2d, nn.Conv3d))}
-    for name, layer in layers.items():
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
-        if layer.bias is not None:
-            nn.init.zeros_(layer.bias)
-        if name.endswith("conv2"):
-            layer.weight.data.mul_(_BRANCH)
-    with torch.no_grad():
-        model.quant_conv.weight[CHANNELS:].zero_()
-        model.quant_conv.bias[CHANNELS:] = _FIRST_LOG_VARIANCE
-    for name, layer in layers.items():
-        if not any(word in name for word in _OUTER):
-            parametrize.register_parametrization(layer, "weight", _AsMatrix(layer.weight.shape))
+    start_filters(model, CHANNELS)
+    hold_as_matrices(model)
     return model
 
 
@@ -76,7 +44,5 @@ def plain_vae(vae: AutoencoderKLWan, mean: Tensor, std: Tensor) -> AutoencoderKL
     """
     scale = {"latents_mean": mean.tolist(), "latents_std": std.tolist()}
     plain = AutoencoderKLWan(**VAE_SHAPE, **scale)
-    shapes = {name: weight.shape for name, weight in plain.state_dict().items()}
-    weights = {name.replace(_MATRIX, "weight"): weight for name, weight in vae.state_dict().items()}
-    plain.load_state_dict({name: weights[name].view(shapes[name]) for name in shapes})
+    copy_filters(vae, plain)
     return plain.requires_grad_(False).eval()

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from diffusers import WanTransformer3DModel
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
+from adapters.tiny.averaging import RunningAverage
 from video_ar.schedule import few_steps, sigma_grid
 
 from .parallel import install_parallel, teacher_forced
@@ -21,7 +21,6 @@ VISITED = 0.8
 # Deviation of the noise on clean blocks: at sampling they are the model's own and not perfect.
 CONTEXT_NOISE = 0.1
 TEACHER_WEIGHT = 1.0
-_SOON = 10.0
 
 
 class Trainee(nn.Module):
@@ -35,24 +34,11 @@ class Trainee(nn.Module):
     def __init__(self, kind: str, decay: float) -> None:
         super().__init__()
         self.model = install_parallel(WanTransformer3DModel(**wan_config(kind)))
-        self.average = AveragedModel(self.model, multi_avg_fn=self._follow)
-        self.average.requires_grad_(False)
-        self.decay = decay
+        self.average = RunningAverage(self.model, decay)
 
     def update_average(self) -> None:
         """Let the average follow the weights; the first call copies them."""
         self.average.update_parameters(self.model)
-
-    @torch.no_grad()
-    def _follow(
-        self,
-        averaged: tuple[Tensor, ...] | list[Tensor],
-        current: tuple[Tensor, ...] | list[Tensor],
-        count: Tensor | int,
-    ) -> None:
-        # Shorter at first: the start must not stay in the average of a short run.
-        share = 1 - min(self.decay, (1 + float(count)) / (_SOON + float(count)))
-        torch._foreach_lerp_(averaged, current, share)
 
     @property
     def averaged(self) -> Any:

@@ -12,7 +12,7 @@ from typing import Any
 
 from image_ar.discrete.eagle.network import ImageEagle
 from image_ar.discrete.eagle.recipe import Recipe
-from image_ar.discrete.storage import replace_file
+from mmspec.files import replace_file
 
 Row = dict[str, Any]
 

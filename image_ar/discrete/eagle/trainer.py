@@ -21,7 +21,7 @@ from image_ar.discrete.eagle.recipe import Recipe
 from image_ar.discrete.eagle.report import Row, write_card, write_curve, write_log
 from image_ar.discrete.eagle.storage import save
 from image_ar.discrete.eagle.training import loss, rollout
-from image_ar.discrete.storage import replace_file
+from mmspec.files import replace_file
 from mmspec.pipelines.image_options import Subject
 
 logger = logging.getLogger(__name__)

@@ -14,7 +14,6 @@ import torch
 from lm_drafting.features.drafter import FeatureDrafter
 from lm_drafting.features.network import DraftNetwork
 from lm_drafting.features.rotary import Rotary
-from lm_drafting.files import replace_file
 from lm_drafting.networks import build_network, shape_for
 from lm_drafting.storage import load
 from lm_drafting.training import trainer as trainer_module
@@ -24,6 +23,7 @@ from lm_drafting.training.losses import Objective, list_mle, rounds, score
 from lm_drafting.training.recipe import Recipe
 from lm_drafting.training.rollout import rollout
 from lm_drafting.training.trainer import Trainer, answer, train
+from mmspec.files import replace_file
 from mmspec.messages import Plan
 from mmspec.sampling import Sampling
 from mmspec.token_target import Request
