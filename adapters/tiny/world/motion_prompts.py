@@ -84,7 +84,15 @@ def parse_motion_prompt(text: str) -> MotionWish:
 
 
 def write_motion_prompt(film: Film, rng: random.Random) -> str:
-    """Write a prompt that is true of a film and mentions each of its things."""
+    """Write a prompt, short enough to be read, that is true of a film and names all its things."""
+    while True:
+        text = _draft(film, rng)
+        if len(normalise(text)) <= MAX_PROMPT_WORDS:
+            return text
+
+
+def _draft(film: Film, rng: random.Random) -> str:
+    """Write a prompt of any length."""
     order = list(zip(film.scene.things, film.motions, strict=True))
     rng.shuffle(order)
     bare, spoken = rng.random() < 0.05, rng.random()
