@@ -76,6 +76,7 @@ class LatentImageTarget(LatentTarget):
         self.grid = Grid(config.rows, config.columns)
         self.classes = None if classes is None else tuple(classes)
         self.defaults = defaults or LatentDefaults()
+        self.denoising_steps = self.defaults.num_inference_steps
 
     @property
     def device(self) -> torch.device:

@@ -19,7 +19,8 @@ from mmspec.options import flag, one_of, real, takes, whole
 from mmspec.roles import Pacer, Rule
 
 DEFAULT_MODE, DELTA, SIGMA_V = "tolerance", 0.5, 0.2
-# Share of the target's denoising steps in which drafts are made, where a mode allows fewer.
+# Share of the target's denoising steps in which drafts are made, where a mode allows fewer and the
+# draft model was not trained for a number of its own.
 DRAFT_SHARE = 1 / 3
 PREFILL = 0.05
 MODES: dict[str, tuple[type[Any], tuple[str, ...]]] = {
@@ -88,6 +89,9 @@ def build_rule(context: BuildContext) -> Rule:
 def build_model(context: BuildContext) -> LatentDrafter:
     """A second model drafts: options ``draft_steps`` and ``mode``.
 
+    It takes the denoising steps that it was trained for if they are fewer than the target's, else
+    a third of the target's.
+
     Raises:
         ValueError: The two models do not draw the same vectors.
     """
@@ -96,7 +100,9 @@ def build_model(context: BuildContext) -> LatentDrafter:
         assert context.load_target is not None
         draft = context.load_target(draft)
     _check_pair(context.target, draft)
-    return _drafter(draft.decoder, context.options, "cspd")
+    own, most = draft.denoising_steps, context.target.denoising_steps
+    usual = own if own is not None and most is not None and own < most else None
+    return _drafter(draft.decoder, context.options, "cspd", usual)
 
 
 @takes(_DRAFT_CHECKS, _fit_self)
@@ -106,13 +112,16 @@ def build_self(context: BuildContext) -> LatentDrafter:
     return _drafter(target.decoder, context.options, "cspd-self")
 
 
-def _drafter(decoder: Any, options: Mapping[str, Any], name: str) -> LatentDrafter:
+def _drafter(
+    decoder: Any, options: Mapping[str, Any], name: str, usual: int | None = None
+) -> LatentDrafter:
     mode, steps = options.get("mode", DEFAULT_MODE), options.get("draft_steps")
-    whole = mode in _STEP_BY_STEP
+    told = mode in _STEP_BY_STEP or steps is not None
     return LatentDrafter(
         decoder,
         steps=steps,
-        share=None if whole or steps is not None else DRAFT_SHARE,
+        usual=None if told else usual,
+        share=None if told or usual is not None else DRAFT_SHARE,
         paths=mode == "stepwise",
         name=name,
     )

@@ -23,7 +23,8 @@ class LatentDrafter:
     Args:
         decoder: The drafting model; it fills pictures in the target's order.
         steps: Denoising steps; None takes the target's.
-        share: Of the target's denoising steps, at least 2 of them; instead of ``steps``.
+        usual: Steps that the decoder was trained to draft in; no more than the target's are taken.
+        share: Of the target's denoising steps, at least 2 of them; instead of both.
         paths: Record all kernels, for rules that compare paths.
         name: For the trace.
 
@@ -36,17 +37,18 @@ class LatentDrafter:
         decoder: LatentDecoder,
         *,
         steps: int | None = None,
+        usual: int | None = None,
         share: float | None = None,
         paths: bool = False,
         name: str = "cspd",
     ) -> None:
-        if paths and (steps is not None or share is not None):
+        if paths and (steps is not None or usual is not None or share is not None):
             raise ValueError(
                 "comparing whole paths needs a drafter with the target's denoising steps; leave "
                 "out draft_steps, or choose a mode that compares the ends of chains"
             )
         self.decoder, self.name = decoder, name
-        self._steps, self._share, self._paths = steps, share, paths
+        self._steps, self._usual, self._share, self._paths = steps, usual, share, paths
         self._own: LatentState | None = None
         self._known: list[int] = []  # steps of each row that the context holds rightly
 
@@ -100,9 +102,11 @@ class LatentDrafter:
             lookahead=state.lookahead,
             noise=state.noise,
         )
-        steps = self._steps
-        if self._share is not None:
-            steps = max(2, round(self._share * state.denoising.steps))
+        steps, most = self._steps, state.denoising.steps
+        if self._usual is not None:
+            steps = min(self._usual, most)
+        elif self._share is not None:
+            steps = max(2, round(self._share * most))
         own, _ = LatentState.start(self.decoder, request, steps)
         if not torch.equal(own.layout, state.layout):
             raise ValueError(

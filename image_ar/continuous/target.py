@@ -26,9 +26,13 @@ class LatentTarget:
 
     Args:
         decoder: The model behind its adapter.
+
+    Attributes:
+        denoising_steps: In how many the model is sampled unless told; None where it does not say.
     """
 
     plain_rule = Own
+    denoising_steps: int | None = None
 
     def __init__(self, decoder: LatentDecoder) -> None:
         self.decoder = decoder

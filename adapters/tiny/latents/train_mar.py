@@ -14,8 +14,10 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +30,7 @@ from adapters.mar.mar import MAR
 from adapters.tiny.images.gpt_shape import CLASS_NAMES
 from adapters.tiny.run import Stage, train
 
+from .ends import DRAFT_STEPS, GUIDANCE, TARGET_STEPS, ends_loss
 from .mar_card import write_mar_card
 from .mar_shape import DRAFT, mar_config
 from .mar_trainee import DRAWS, Trainee, held_out_loss, mar_loss
@@ -35,6 +38,8 @@ from .store import LatentData, stored_latents
 
 log = logging.getLogger(__name__)
 
+# The last stage of a draft, see `ends`.
+ENDS = Stage("draft-ends", steps=1500, rate=2e-3, warmup=20, decay=0.7, save_every=100)
 # First at a constant rate, then with a falling one. The lesson and the smaller weight of flat
 # background stay to the end: without them the class, which few vectors need, is forgotten.
 STAGES = {
@@ -49,57 +54,81 @@ STAGES = {
     DRAFT: (
         Stage("draft-learn", steps=1000, rate=5e-3, warmup=50, decay=0.0, save_every=100),
         Stage("draft-settle", steps=300, rate=5e-3, warmup=10, decay=1.0, save_every=100),
+        ENDS,
     ),
 }
 PICTURES, HELD_OUT_PICTURES = 25_600, 256
 ROWS = 32
+# Pictures of a step in the last stage of the draft, where whole chains are drawn.
+END_ROWS = 8
+# There, weight of the loss of single steps, so that the draft can still take as many as the target.
+STEPS_WEIGHT = 0.3
 AVERAGE_DECAY = 0.998
 # A stage has fewer steps than this.
-_SECOND_STAGE = 100_000
+_NEXT_STAGE = 100_000
 EMBEDDED = Path("adapters/tiny/weights/mar")
 NAMES = {CAUSAL: "tiny-mar", MASKED: "tiny-mar-masked", DRAFT: "tiny-mar-draft"}
 # How the finished models are sampled when nothing else is asked for.
-DEFAULTS = {"guidance_scale": 6.0, "temperature": 1.0, "num_inference_steps": 25}
+DEFAULTS = {"guidance_scale": GUIDANCE, "temperature": 1.0, "num_inference_steps": TARGET_STEPS}
 _SEEDS = {CAUSAL: 20, MASKED: 21, DRAFT: 22}
 
 
 def save_model(kind: str, model: MAR | CausalMAR, vae: Path, out: Path) -> None:
     """Write ``model/`` in bfloat16 and ``config.json`` into the folder of the finished model."""
     save_mar(model, out / "model", torch.bfloat16)
+    steps = DRAFT_STEPS if kind == DRAFT else TARGET_STEPS
     config = {
         "model_type": "mar",
         "name": NAMES[kind],
         "vae": os.path.relpath(vae.resolve(), out.resolve()),
-        "defaults": DEFAULTS,
+        "defaults": {**DEFAULTS, "num_inference_steps": steps},
         "classes": list(CLASS_NAMES),
     }
     (out / "config.json").write_text(json.dumps(config, indent=2) + "\n")
 
 
-def train_stage(
-    stage: Stage,
-    trainee: Trainee,
-    data: LatentData,
-    options: argparse.Namespace,
-    *,
-    first: int,
-    teacher: CausalMAR | MAR | None,
-) -> None:
-    """Train one stage whose batches are numbered from `first` on."""
+def step_loss(
+    trainee: Trainee, data: LatentData, options: argparse.Namespace, teacher: CausalMAR | MAR | None
+) -> Callable[[int], Tensor]:
+    """Loss of single denoising steps, as a function of the number of the batch."""
     dropped = trainee.model.config.label_drop
 
-    def step_loss(step: int) -> Tensor:
-        trainee.update_average()
-        batch = data.batch(first + step, options.rows, dropped)
+    def loss(step: int) -> Tensor:
+        batch = data.batch(step, options.rows, dropped)
         # The fused attention of CPUs is slow backwards in this number format.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            return mar_loss(trainee.model, batch, first + step, teacher, trainee.class_head)
+            return mar_loss(trainee.model, batch, step, teacher, trainee.class_head)
 
-    train(stage, trainee, step_loss, options.work)
+    return loss
+
+
+def chain_loss(trainee: Trainee, data: LatentData, teacher: Any) -> Callable[[int], Tensor]:
+    """Loss of a draft's whole chains and, with less weight, of single steps; in float32."""
+
+    def loss(step: int) -> Tensor:
+        batch = data.batch(step, END_ROWS, 0.0)
+        draft: Any = trainee.model
+        return ends_loss(draft, teacher, batch, step) + STEPS_WEIGHT * mar_loss(
+            draft, batch, step, teacher
+        )
+
+    return loss
+
+
+def train_stage(
+    stage: Stage, trainee: Trainee, loss: Callable[[int], Tensor], first: int, work: Path
+) -> None:
+    """Train one stage whose batches are numbered from `first` on; the average follows."""
+
+    def averaged_loss(step: int) -> Tensor:
+        trainee.update_average()
+        return loss(first + step)
+
+    train(stage, trainee, averaged_loss, work)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Make the latents, train both stages, save the folder and its card."""
+    """Make the latents, train all stages, save the folder and its card."""
     options = _options(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
@@ -111,13 +140,16 @@ def main(arguments: list[str] | None = None) -> None:
     trainee = Trainee(mar_config(kind), AVERAGE_DECAY)
     lengths = options.steps or [stage.steps for stage in STAGES[kind]]
     stages = [replace(s, steps=n) for s, n in zip(STAGES[kind], lengths, strict=True)]
-    loss = 0.0
-    for stage, first in zip(stages, (0, _SECOND_STAGE), strict=True):
-        train_stage(stage, trainee, data, options, first=first, teacher=teacher)
+    for number, stage in enumerate(stages):
+        if stage.name == ENDS.name:
+            loss = chain_loss(trainee, data, teacher)
+        else:
+            loss = step_loss(trainee, data, options, teacher)
+        train_stage(stage, trainee, loss, number * _NEXT_STAGE, options.work)
         save_model(kind, trainee.averaged, options.vae, options.out)
-        loss = held_out_loss(trainee.averaged, unseen, options.rows)
-        log.info("after %s, held out: %.4f", stage.name, loss)
-    (options.work / f"{kind}-loss.json").write_text(json.dumps({"loss": loss}))
+        unseen_loss = held_out_loss(trainee.averaged, unseen, options.rows)
+        log.info("after %s, held out: %.4f", stage.name, unseen_loss)
+    (options.work / f"{kind}-loss.json").write_text(json.dumps({"loss": unseen_loss}))
     write_mar_card(
         kind,
         options.out,
@@ -145,10 +177,15 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--pictures", type=int, default=PICTURES)
     parser.add_argument("--rows", type=int, default=ROWS, help="pictures per step")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--steps", type=int, nargs=2, metavar=("LEARN", "SETTLE"))
+    parser.add_argument("--steps", type=int, nargs="+", help="of each stage")
     options = parser.parse_args(arguments)
-    if options.teacher and options.kind == MASKED:
-        parser.error("--teacher is for causal models and drafts: a masked one has other orders")
+    if options.teacher and options.kind != DRAFT:
+        parser.error("--teacher is for drafts")
+    if options.kind == DRAFT and not options.teacher:
+        parser.error("a draft learns from the causal model: give --teacher")
+    if options.steps and len(options.steps) != len(STAGES[options.kind]):
+        names = ", ".join(stage.name for stage in STAGES[options.kind])
+        parser.error(f"--steps needs a number for each stage: {names}")
     return options
 
 

@@ -14,7 +14,7 @@ from adapters.mar.causal import CausalMAR
 from adapters.mar.checkpoints import load_mar, save_vae
 from adapters.mar.loading import load_target
 from adapters.tiny.images.gpt_shape import CLASS_NAMES
-from adapters.tiny.latents import evaluate, mar_trainee, store, train_mar
+from adapters.tiny.latents import ends, evaluate, mar_trainee, store, train_mar
 from adapters.tiny.latents.mar_shape import mar_config
 from adapters.tiny.latents.mar_trainee import (
     DRAWS,
@@ -232,13 +232,14 @@ def test_trainings_write_folders_that_draw_pictures(
 ) -> None:
     monkeypatch.setattr(train_mar, "HELD_OUT_PICTURES", 2)
     given = ["--work", str(tmp_path / "work"), "--latents", str(tmp_path / "latents")]
-    given += ["--vae", str(tokenizer), "--pictures", "4", "--rows", "2", "--steps", "2", "1"]
+    given += ["--vae", str(tokenizer), "--pictures", "4", "--rows", "2"]
     given += ["--threads", str(torch.get_num_threads())]
+    two, three = ["--steps", "2", "1"], ["--steps", "2", "1", "1"]
     target = tmp_path / "mar"
-    train_mar.main(["causal", "--out", str(target), *given])
-    draft = tmp_path / "mar-draft"
-    train_mar.main(["draft", "--out", str(draft), "--teacher", str(target / "model"), *given])
-    train_mar.main(["masked", "--out", str(tmp_path / "mar-masked"), *given])
+    train_mar.main(["causal", "--out", str(target), *given, *two])
+    draft, teacher = tmp_path / "mar-draft", ["--teacher", str(target / "model")]
+    train_mar.main(["draft", "--out", str(draft), *given, *teacher, *three])
+    train_mar.main(["masked", "--out", str(tmp_path / "mar-masked"), *given, *two])
     config = json.loads((draft / "config.json").read_text())
     assert config["vae"] == "../mar/vae"
     assert config["model_type"] == "mar"
@@ -248,6 +249,8 @@ def test_trainings_write_folders_that_draw_pictures(
     card = (draft / "README.md").read_text()
     assert "--teacher" in card
     assert "| draft-learn | 2 |" in card
+    assert "| draft-ends | 1 |" in card
+    assert config["defaults"]["num_inference_steps"] == ends.DRAFT_STEPS
     assert "--teacher" not in (tmp_path / "mar-masked" / "README.md").read_text()
     model = load_target(target, dtype=torch.float32)
     pictures = evaluate.draw(model, [0, 47, 3], 2.0, 2, rows=2)
@@ -263,13 +266,13 @@ def test_a_killed_training_ends_as_an_unbroken_one(
 ) -> None:
     monkeypatch.setattr(train_mar, "HELD_OUT_PICTURES", 2)
     stages = tuple(Stage(n, steps=3, rate=1e-3, save_every=1) for n in ("one", "two"))
-    monkeypatch.setitem(train_mar.STAGES, "draft", stages)
+    monkeypatch.setitem(train_mar.STAGES, "causal", stages)
     given = ["--latents", str(tmp_path / "latents"), "--vae", str(tokenizer), "--rows", "2"]
     given += ["--pictures", "6", "--threads", str(torch.get_num_threads())]
 
     def run(name: str) -> dict[str, torch.Tensor]:
         out = tmp_path / name
-        train_mar.main(["draft", "--out", str(out), "--work", str(tmp_path / f"w{name}"), *given])
+        train_mar.main(["causal", "--out", str(out), "--work", str(tmp_path / f"w{name}"), *given])
         return load_mar(out / "model").state_dict()
 
     whole = run("whole")
@@ -294,25 +297,56 @@ def test_scores_go_where_the_card_looks_for_them(
     tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
 ) -> None:
     monkeypatch.setattr(train_mar, "HELD_OUT_PICTURES", 2)
-    out, work = tmp_path / "mar-draft", tmp_path / "work"
+    out, work = tmp_path / "mar", tmp_path / "work"
     given = ["--work", str(work), "--latents", str(tmp_path / "latents"), "--threads", "1"]
     given += ["--vae", str(tokenizer), "--pictures", "4", "--rows", "2", "--steps", "1", "1"]
-    train_mar.main(["draft", "--out", str(out), *given])
+    train_mar.main(["causal", "--out", str(out), *given])
     assert "Not measured yet." in (out / "README.md").read_text()
     words = ["--model", str(out), "--out", str(out / "scores.json"), "--pictures", "2"]
     evaluate.main([*words, "--scales", "1", "--steps", "2", "--threads", "1"])
     scores = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert scores == json.loads((out / "scores.json").read_text())
     assert set(scores) == {"true pictures", "scale 1, 2 steps", "counts"}
-    train_mar.main(["draft", "--out", str(out), *given])
+    train_mar.main(["causal", "--out", str(out), *given])
     assert "| scale 1, 2 steps |" in (out / "README.md").read_text()
 
 
-def test_a_teacher_of_a_masked_model_is_refused(tmp_path: Path, capsys) -> None:
-    words = ["masked", "--out", str(tmp_path), "--teacher", str(tmp_path)]
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        (["masked", "--teacher", "here"], "--teacher is for drafts"),
+        (["draft"], "give --teacher"),
+        (["draft", "--teacher", "here", "--steps", "1", "1"], "draft-ends"),
+    ],
+)
+def test_wrong_words_are_refused_before_work(words: list[str], fix: str, capsys) -> None:
     with pytest.raises(SystemExit):
-        train_mar.main(words)
-    assert "--teacher is for causal models" in capsys.readouterr().err
+        train_mar.main([*words, "--out", "nowhere"])
+    assert fix in capsys.readouterr().err
+
+
+def test_ends_are_nought_apart_for_one_model_and_move_the_draft_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    target, draft, batch = trained("causal"), trained("draft"), some_batch()
+    monkeypatch.setattr(ends, "TARGET_STEPS", 6)
+    monkeypatch.setattr(ends, "DRAFT_STEPS", 6)
+    assert ends.ends_loss(target, target, batch, 0).item() == 0
+    monkeypatch.setattr(ends, "DRAFT_STEPS", 3)
+    assert ends.ends_loss(target, target, batch, 0).item() > 0
+    for parameter in target.parameters():
+        parameter.requires_grad_(True)
+    ends.ends_loss(draft, target, batch, 0).backward()
+    assert all(parameter.grad is None for parameter in target.parameters())
+    first = float(ends.ends_loss(draft, target, batch, 0))
+    steps = build_optimisers(draft.named_parameters())
+    for _ in range(12):
+        for optimiser in steps:
+            optimiser.zero_grad()
+        ends.ends_loss(draft, target, batch, 0).backward()
+        for optimiser in steps:
+            optimiser.step()
+    assert float(ends.ends_loss(draft, target, batch, 0)) < 0.9 * first
 
 
 def test_noise_levels_count_as_errors_of_the_velocity_do() -> None:

@@ -1,0 +1,81 @@
+"""What a draft model learns last: to end its few denoising steps where the target's many do."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from adapters.mar.causal import CausalMAR
+from adapters.mar.head import GuidedHead
+from adapters.mar.schedule import LINEAR, guidance_scale
+from image_ar.continuous.chain import Condition, denoise
+from image_ar.continuous.drafter import coarser
+from image_ar.continuous.process import DiffusionProcess
+
+from .store import LatentBatch
+
+# Denoising steps of the target's chains and of the drafts'.
+TARGET_STEPS, DRAFT_STEPS = 25, 4
+GUIDANCE = 6.0
+# Share of pictures with that guidance; the others have any from 1 to a little above it.
+_USUAL, _MOST = 0.7, 8.0
+CHAINS = 384
+# Distances below this count by their square, larger ones as they are: what is far off is refused
+# either way, and must not outweigh what is nearly right.
+NEAR = 0.2
+
+
+def ends_loss(
+    draft: CausalMAR, target: CausalMAR, batch: LatentBatch, seed: int, chains: int = CHAINS
+) -> Tensor:
+    """Mean distance between the ends of both models' chains, along the same noise.
+
+    This is what acceptance asks: how far a drafted vector lies from the one that the target would
+    have drawn. Both models are told the same earlier vectors and guided alike.
+
+    Args:
+        draft: Under training; its chains have :data:`DRAFT_STEPS` steps.
+        target: Gets no gradient; its chains have :data:`TARGET_STEPS`.
+        batch: Latents and classes.
+        seed: Of the noise, the guidance and the choice of vectors.
+        chains: Vectors of the batch that are drawn.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    rows, cells, width = batch.tokens.shape
+    scale = _scales(rows, generator)
+    chosen = torch.randperm(rows * cells, generator=generator)[:chains]
+    normals = torch.randn(len(chosen), TARGET_STEPS + 1, width, generator=generator)
+    with torch.no_grad():
+        told = _guided(target, batch, scale).select(chosen)
+        end = _end(target, told, normals)
+    drawn = _end(draft, _guided(draft, batch, scale).select(chosen), coarser(normals, DRAFT_STEPS))
+    squares = (drawn - end).square().sum(-1)
+    return ((squares + NEAR**2).sqrt() - NEAR).mean()
+
+
+def _scales(rows: int, generator: torch.Generator) -> Tensor:
+    """A guidance scale for each picture, ``(rows,)``."""
+    usual = torch.rand(rows, generator=generator) < _USUAL
+    anywhere = 1 + (_MOST - 1) * torch.rand(rows, generator=generator)
+    return torch.where(usual, GUIDANCE, anywhere)
+
+
+def _guided(model: CausalMAR, batch: LatentBatch, scale: Tensor) -> Condition:
+    """Conditions of all vectors of the batch, all earlier ones given."""
+    rows, cells, _ = batch.tokens.shape
+    nobody = torch.ones(rows, dtype=torch.bool)
+    left = torch.arange(cells - 1, -1, -1).clamp(min=1).unsqueeze(0)
+    each = guidance_scale(LINEAR, scale.unsqueeze(1), left, cells)
+    return Condition(
+        model.training_conditions(batch.tokens, batch.labels).flatten(0, 1),
+        model.training_conditions(batch.tokens, batch.labels, nobody).flatten(0, 1),
+        each.flatten(),
+    )
+
+
+def _end(model: CausalMAR, condition: Condition, normals: Tensor) -> Tensor:
+    """Where chains end, ``(rows, width)``, the final step without noise."""
+    config = model.config
+    steps = normals.shape[1] - 1
+    process = DiffusionProcess(steps, config.base_steps, config.latent_range)
+    return denoise(GuidedHead(model.head), process, condition, normals).last.mean
