@@ -16,10 +16,12 @@ from mmspec.commands.console import UsageError, complain
 COMMANDS: dict[str, tuple[str, str]] = {
     "caption": ("mmspec.commands.caption", "caption pictures, clips and folders"),
     "image": ("mmspec.commands.image", "generate pictures from prompts or classes"),
+    "video": ("mmspec.commands.video", "generate videos from prompts, block by block"),
+    "demo": ("mmspec.commands.demo", "serve the demo in a browser"),
     "methods": ("mmspec.commands.methods", "list the speculative methods"),
     "train": ("mmspec.commands.train", "train a drafter or the embedded models"),
     "export": ("mmspec.commands.export", "write a drafter in the format that vLLM serves"),
-    "bench": ("mmspec.bench", "benchmark methods side by side"),
+    "bench": ("mmspec.commands.bench", "benchmark methods side by side"),
     "certify": ("mmspec.commands.certify", "prove that a method is lossless on your model"),
     "doctor": ("mmspec.commands.doctor", "check the installation and measure this machine"),
 }
