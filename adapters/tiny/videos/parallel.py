@@ -1,8 +1,9 @@
 """All blocks of a video in one training pass: clean blocks, and noisy ones that follow them.
 
-The frames of a pass are the clean video and after it a noisy copy. A noisy block looks at the clean
-blocks before it and at itself, a clean block at itself and those before: what the block-by-block
-model does with its cache, for all blocks at once and with gradients.
+The frames of a pass are the clean video but for its last block, which nothing follows, and after it
+a noisy copy of the whole. A noisy block looks at the clean blocks before it and at itself, a clean
+block at itself and those before: what the block-by-block model does with its cache, for all blocks
+at once and with gradients.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from adapters.wan.rope import Rotation, frame_rotation
 
 @dataclass(frozen=True)
 class _Layout:
-    """Rotation of all tokens, clean and noisy, tokens of a block, and their number of blocks."""
+    """Rotation of all tokens, clean and noisy, tokens of a block, and the number of noisy ones."""
 
     rotation: Rotation
     tokens: int
@@ -42,15 +43,16 @@ class ParallelAttention(BoundProcessor):
         # (batch, heads, tokens, head), as the attention kernel takes them.
         query, key, value = (states.transpose(1, 2) for states in (query, key, value))
         clean, noisy = [], []
-        whole = current.tokens * current.blocks
-        for first in range(0, whole, current.tokens):
+        whole = current.tokens * (current.blocks - 1)
+        for first in range(0, whole + current.tokens, current.tokens):
             last = first + current.tokens
             own = slice(whole + first, whole + last)
-            clean.append(
-                F.scaled_dot_product_attention(
-                    query[:, :, first:last], key[:, :, :last], value[:, :, :last]
+            if first < whole:
+                clean.append(
+                    F.scaled_dot_product_attention(
+                        query[:, :, first:last], key[:, :, :last], value[:, :, :last]
+                    )
                 )
-            )
             keys = torch.cat((key[:, :, :first], key[:, :, own]), dim=2)
             values = torch.cat((value[:, :, :first], value[:, :, own]), dim=2)
             noisy.append(F.scaled_dot_product_attention(query[:, :, own], keys, values))
@@ -73,7 +75,7 @@ def teacher_forced(
 
     Args:
         model: From :func:`install_parallel`.
-        clean: ``(batch, channels, frames, height, width)``.
+        clean: ``(batch, channels, frames, height, width)``; the last block is not looked at.
         noisy: The same blocks, noisy.
         timesteps: ``(batch, blocks)`` noise levels in thousandths; clean blocks are at 0.
         text: ``(batch, tokens, width)``.
@@ -92,15 +94,16 @@ def teacher_forced(
         )
     _, rows, columns = model.config.patch_size
     size = (height // rows) * (width // columns)
-    cosines, sines = frame_rotation(model.rope, 0, frames, height // rows, width // columns)
-    rotation = (torch.cat((cosines, cosines), 1), torch.cat((sines, sines), 1))
+    known = frames - block_frames
+    turns = frame_rotation(model.rope, 0, frames, height // rows, width // columns)
+    cosines, sines = (torch.cat((turn[:, : known * size], turn), 1) for turn in turns)
     tokens = timesteps.repeat_interleave(block_frames * size, dim=1)
-    with binding(_running, _Layout(rotation, block_frames * size, timesteps.shape[1])):
+    with binding(_running, _Layout((cosines, sines), block_frames * size, timesteps.shape[1])):
         (velocity,) = model(
-            hidden_states=torch.cat((clean, noisy), dim=2),
-            timestep=torch.cat((torch.zeros_like(tokens), tokens), dim=1),
+            hidden_states=torch.cat((clean[:, :, :known], noisy), dim=2),
+            timestep=torch.cat((torch.zeros_like(tokens[:, : known * size]), tokens), dim=1),
             encoder_hidden_states=text,
             return_dict=False,
         )
-    out: Tensor = velocity[:, :, frames:]
+    out: Tensor = velocity[:, :, known:]
     return out

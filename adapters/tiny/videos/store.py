@@ -16,14 +16,14 @@ from adapters.tiny.world.films import film_from_seed
 from adapters.tiny.world.motion_prompts import write_motion_prompt
 from adapters.wan.checkpoints import WEIGHTS, load_vae
 from adapters.wan.vae import WanVae
+from video_ar.schedule import pixel_frames
 
 from .pixels import film_pixels
 from .vae_shape import CHANNELS, GRID_SIDE
 from .wan_shape import BLOCK_FRAMES, BLOCKS
 
 FIRST_SEED = 90_000_000
-_SHAPE = (CHANNELS, BLOCK_FRAMES * BLOCKS, GRID_SIDE, GRID_SIDE)
-_BYTES = 2 * int(np.prod(_SHAPE))
+_APART = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,42 +33,52 @@ class FilmData:
     Attributes:
         latents: ``(films, channels, frames, 8, 8)`` float16.
         held_out: Which set the films are of.
+        first: Seed of the first film.
     """
 
     latents: np.ndarray
     held_out: bool
+    first: int
 
     def batch(self, step: int, rows: int) -> tuple[Tensor, list[str]]:
         """Latents and prompts of a step; a function of the step alone."""
         index = [number % len(self.latents) for number in range(step * rows, (step + 1) * rows)]
-        films = [film_from_seed(FIRST_SEED + i, held_out=self.held_out) for i in index]
+        films = [film_from_seed(self.first + i, held_out=self.held_out) for i in index]
         rng = random.Random(step)
         prompts = [write_motion_prompt(film, rng) for film in films]
         return torch.from_numpy(self.latents[index]).float(), prompts
 
 
-def stored_films(vae: Path, work: Path, count: int, *, held_out: bool = False) -> FilmData:
-    """Latents of films 0 to `count`, read from `work` as far as they are there, else made.
+def stored_films(
+    vae: Path, work: Path, count: int, *, held_out: bool = False, blocks: int = BLOCKS
+) -> FilmData:
+    """Latents of `count` films, read from `work` as far as they are there, else made.
+
+    Films cut to a number of blocks have seeds of their own.
 
     Args:
         vae: Folder of the autoencoder; other weights have other files.
         work: Where the latents are kept; films are appended, so a killed run goes on.
         count: Number of films.
         held_out: Films of the held-out set.
+        blocks: How much of each film, from its start.
     """
+    shape = (CHANNELS, BLOCK_FRAMES * blocks, GRID_SIDE, GRID_SIDE)
+    size = 2 * int(np.prod(shape))
+    frames, first = pixel_frames(shape[1]), FIRST_SEED + (BLOCKS - blocks) * _APART
     mark = hashlib.sha256((vae / WEIGHTS).read_bytes()).hexdigest()[:12]
-    path = work / f"films-{'held-out' if held_out else 'training'}-{mark}.bin"
+    path = work / f"films-{'held-out' if held_out else 'training'}-{blocks}-{mark}.bin"
     work.mkdir(parents=True, exist_ok=True)
-    done = path.stat().st_size // _BYTES if path.exists() else 0
+    done = path.stat().st_size // size if path.exists() else 0
     if done < count:
         model = WanVae(load_vae(vae, torch.float32))
         with path.open("r+b" if path.exists() else "wb") as file:
             # A kill can leave part of a film.
-            file.truncate(done * _BYTES)
+            file.truncate(done * size)
             file.seek(0, 2)
             for index in tqdm(range(done, count), "films", mininterval=5):
-                film = film_from_seed(FIRST_SEED + index, held_out=held_out)
-                latents, _ = model.encode(film_pixels([film]))
+                film = film_from_seed(first + index, held_out=held_out)
+                latents, _ = model.encode(film_pixels([film], frames))
                 file.write(latents[0].numpy().astype(np.float16).tobytes())
-    stored = np.memmap(path, dtype=np.float16, mode="r", shape=(count, *_SHAPE))
-    return FilmData(stored, held_out)
+    stored = np.memmap(path, dtype=np.float16, mode="r", shape=(count, *shape))
+    return FilmData(stored, held_out, first)

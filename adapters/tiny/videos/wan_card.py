@@ -21,10 +21,12 @@ moves to the right", block by block: {blocks} blocks of {block_frames} latent fr
 
 {recipe}
 
-{films:,} films of one to three things, encoded once; prompts are written anew whenever a film
-comes round. One pass trains all blocks: each noisy block sees the clean blocks before it. Most
+{films:,} films of one to three things and the first blocks of {openings:,} others, encoded once;
+prompts are written anew whenever a film comes round. One pass trains all blocks of a film: each
+noisy block sees the clean blocks before it. First blocks, which have only the prompt to go by, are
+most of the rows: {rows} films and {opening_rows} first blocks a step, a loss of each kind. Most
 noise levels are those of the four steps. Clean blocks carry a little noise. The weights are a
-running average (decay {decay} a step).{taught} {rows} films a step, bfloat16 autocast. One command
+running average (decay {decay} a step).{taught} bfloat16 autocast. One command
 repeats it, and continues after a kill:
 
 ```
@@ -55,7 +57,9 @@ def write_wan_card(
     *,
     loss: float,
     films: int,
+    openings: int,
     rows: int,
+    opening_rows: int,
     decay: float,
     threads: int,
     taught: bool,
@@ -69,7 +73,9 @@ def write_wan_card(
         stage: Name of the stage.
         loss: On held-out films.
         films: Films trained on.
+        openings: First blocks trained on.
         rows: Films a step.
+        opening_rows: First blocks a step.
         decay: Of the average of the weights.
         threads: CPU cores that the training used.
         taught: Whether a teacher's predictions were matched.
@@ -86,7 +92,9 @@ def write_wan_card(
         block_frames=BLOCK_FRAMES,
         recipe=stage_table(curves, "1 CPU core" if threads == 1 else f"{threads} CPU cores"),
         films=films,
+        openings=openings,
         rows=rows,
+        opening_rows=opening_rows,
         decay=decay,
         taught=_TAUGHT if taught else "",
         start=_START if taught else "",

@@ -13,7 +13,7 @@ from adapters.tiny.averaging import RunningAverage
 from video_ar.schedule import few_steps, sigma_grid
 
 from .parallel import install_parallel, teacher_forced
-from .wan_shape import BLOCK_FRAMES, BLOCKS, wan_config
+from .wan_shape import BLOCK_FRAMES, wan_config
 
 # Share of blocks at exactly the levels that the sampler visits; the others lie anywhere on the
 # grid, so that other schedules work as well.
@@ -46,11 +46,11 @@ class Trainee(nn.Module):
         return self.average.module
 
 
-def draw_levels(rows: int, generator: torch.Generator) -> Tensor:
+def draw_levels(rows: int, blocks: int, generator: torch.Generator) -> Tensor:
     """A noise level for each block of each row, ``(rows, blocks)``."""
     visited = torch.tensor(few_steps().sigmas)
     grid = sigma_grid().float()
-    shape = (rows, BLOCKS)
+    shape = (rows, blocks)
     own = visited[torch.randint(0, len(visited), shape, generator=generator)]
     anywhere = grid[torch.randint(0, len(grid), shape, generator=generator)]
     return torch.where(torch.rand(shape, generator=generator) < VISITED, own, anywhere)
@@ -74,7 +74,7 @@ def wan_loss(
     generator = torch.Generator().manual_seed(seed)
     noise = torch.randn(latents.shape, generator=generator)
     worn = latents + CONTEXT_NOISE * torch.randn(latents.shape, generator=generator)
-    levels = draw_levels(len(latents), generator)
+    levels = draw_levels(len(latents), latents.shape[2] // BLOCK_FRAMES, generator)
     sigma = levels.repeat_interleave(BLOCK_FRAMES, dim=1)[:, None, :, None, None]
     noisy = (1 - sigma) * latents + sigma * noise
     given = (worn, noisy, 1000 * levels, text, BLOCK_FRAMES)
