@@ -96,10 +96,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     def step_loss(step: int) -> Tensor:
         trainee.update_average()
-        return sum(
-            loss_of(*films.batch(step, rows), step)
-            for films, rows in ((data, options.rows), (openings, options.opening_rows))
-        )
+        whole = loss_of(*data.batch(step, options.rows), step)
+        return whole + loss_of(*openings.batch(step, options.opening_rows), step)
 
     train(stage, trainee, step_loss, options.work)
     trainee.update_average()
