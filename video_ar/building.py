@@ -24,6 +24,7 @@ from video_ar.routers import (
     Random,
     Router,
     Stride,
+    TargetCheck,
     Threshold,
 )
 from video_ar.routers.reward import check_aggregate
@@ -41,10 +42,12 @@ SCORERS: dict[str, Callable[[], FrameScorer]] = {
         WarpError,
     )
 }
-# Thresholds speak of one scorer's scale: the published one of ImageReward's, the other says that
-# change between two pictures may be e times faster or slower than before.
+# Thresholds speak of one scale: the published one of ImageReward's, that of seams says that change
+# between two pictures may be e times faster or slower than before, that of checks that the draft
+# may be off by half of the block's own size.
 TAUS = {"image-reward": -0.7, TemporalSeam.name: -1.0}
-RATE, STRIDE, STITCH, TARGET_BLOCKS = 0.7, 3, 3, 2
+AGREEMENT = -0.5
+RATE, STRIDE, STITCH, TARGET_BLOCKS, CHECK = 0.7, 3, 3, 2, 2
 
 
 def _number(name: str, value: Any) -> None:
@@ -94,19 +97,20 @@ def _scorer_of(options: Mapping[str, Any]) -> FrameScorer:
 
 
 def _threshold_of(options: Mapping[str, Any], scorer: FrameScorer) -> float:
-    """The one given, or that of the scorer.
+    """The one given, or that of the scorer, which may know one itself: ``default_threshold``.
 
     Raises:
         ValueError: There is none for this scorer's scale.
     """
     if "threshold" in options:
         return float(options["threshold"])
-    if scorer.name not in TAUS:
+    found = TAUS.get(scorer.name, getattr(scorer, "default_threshold", None))
+    if found is None:
         raise ValueError(
             f"give threshold= for scorer '{scorer.name}', on its own scale; there are defaults for "
             f"{', '.join(TAUS)}, and video_ar.rewards.calibration finds one"
         )
-    return TAUS[scorer.name]
+    return float(found)
 
 
 def build_drafter(context: BuildContext) -> BlockDrafter:
@@ -219,3 +223,24 @@ def build_seam(context: BuildContext) -> Routed:
     options = context.options
     scorer = TemporalSeam()
     return _routed(options, Threshold(_threshold_of(options, scorer)), scorer)
+
+
+@takes(
+    {
+        "threshold": _number,
+        "step": whole(0),
+        "aggregate": _aggregate,
+        "stitch": whole(0),
+        **_FORCED,
+    }
+)
+def build_check(context: BuildContext) -> Routed:
+    """The target looks at the draft: options ``threshold``, ``step``, ``aggregate``, ``forced``.
+
+    A refused block goes on from the check; ``stitch`` has it handed over at another step.
+    """
+    options = context.options
+    step = options.get("step", CHECK)
+    threshold = float(options.get("threshold", AGREEMENT))
+    router = TargetCheck(threshold, step, options.get("aggregate", "min"))
+    return _routed(options, router, stitch=step)

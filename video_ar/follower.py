@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from video_ar.request import VideoRequest
-from video_ar.rollout import BlockModel, Rollout, rollout
+from video_ar.rollout import BlockModel, Rollout, predict, rollout
 
 
 class VideoModel(BlockModel, Protocol):
@@ -26,7 +26,7 @@ class Follower:
     call follows. Values are those of reading each at once, up to rounding.
 
     Attributes:
-        evaluations: Evaluations of the network inside rollouts.
+        evaluations: Evaluations of the network on noisy blocks.
         passes: Passes over clean blocks.
 
     Args:
@@ -51,7 +51,11 @@ class Follower:
             self.passes += 1
 
     def make(
-        self, blocks: Sequence[Tensor], start: Tensor | None = None, start_step: int = 0
+        self,
+        blocks: Sequence[Tensor],
+        start: Tensor | None = None,
+        start_step: int = 0,
+        known: Tensor | None = None,
     ) -> Rollout:
         """Make the block that follows; commits nothing.
 
@@ -59,15 +63,38 @@ class Follower:
             blocks: All committed ones.
             start: What enters ``start_step``; None begins with the block's own noise.
             start_step: The first step to run.
+            known: What :meth:`predict` said of that start.
         """
-        request, noise = self._request, self._request.noise
-        if noise is None:
-            raise ValueError("the request has no noise; run it through mmspec.engine.Engine")
+        step_noise = self._noise(blocks)
         self.catch_up(blocks)
-        step_noise = noise.steps(len(blocks), request.shape)
-        entering = step_noise(0) if start is None else start
         made = rollout(
-            self._model, self._context, entering, step_noise, request.schedule, start_step
+            self._model,
+            self._context,
+            step_noise(0) if start is None else start,
+            step_noise,
+            self._request.schedule,
+            start_step,
+            known,
         )
         self.evaluations += made.evaluations
         return made
+
+    def predict(self, blocks: Sequence[Tensor], start: Tensor | None, step: int) -> Tensor:
+        """The clean block that the model sees in what enters ``step`` of the block that follows.
+
+        Args:
+            blocks: All committed ones.
+            start: What enters; None is the block's own noise.
+            step: Of the schedule.
+        """
+        step_noise = self._noise(blocks)
+        self.catch_up(blocks)
+        entering = step_noise(0) if start is None else start
+        self.evaluations += 1
+        return predict(self._model, self._context, entering, self._request.schedule, step)
+
+    def _noise(self, blocks: Sequence[Tensor]) -> Callable[[int], Tensor]:
+        """Of the block that follows, by step."""
+        if self._request.noise is None:
+            raise ValueError("the request has no noise; run it through mmspec.engine.Engine")
+        return self._request.noise.steps(len(blocks), self._request.shape)

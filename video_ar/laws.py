@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mmspec.distributions import NoTable
+from video_ar.agreement import Agreement
 from video_ar.preview import Preview
 from video_ar.rollout import Rollout
 from video_ar.routers import BlockEvidence
@@ -37,9 +38,12 @@ class Seen(_NoDensity):
     Attributes:
         view: What a router may look at; None where no block is due, as before the first round.
         preview: Of the drafted block, nothing of it made so far; None without a draft.
+        agreement: Of target and drafter, not found out so far; None where the drafter tells nothing
+            of its steps.
         finite: Whether the drafted block holds finite numbers only.
     """
 
     view: BlockEvidence | None
     preview: Preview | None = None
+    agreement: Agreement | None = None
     finite: bool = True

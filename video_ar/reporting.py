@@ -25,11 +25,13 @@ class BlockRecord:
         reason: The router's.
         start_step: The first step that the target ran, above 0 if it went on from the draft; None
             for accepted blocks.
-        evaluations: Evaluations of the target's network for this block; passes over clean blocks
-            are not among them.
+        evaluations: Evaluations of the target's network on this block, those for the router among
+            them; passes over clean blocks are not.
         passes: Passes of the target over clean blocks since the last block.
         frames: Pixel frames.
-        seconds: Of the stages ``draft``, ``decode``, ``score`` and ``target``, as far as run.
+        seconds: Of the stages ``draft``, ``decode``, ``score``, ``check`` and ``target``, as far as
+            run.
+        checks: Evaluations of the target for the router.
     """
 
     block: int
@@ -41,6 +43,7 @@ class BlockRecord:
     passes: int
     frames: int
     seconds: dict[str, float]
+    checks: int = 0
 
 
 @dataclass(frozen=True)

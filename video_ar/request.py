@@ -85,8 +85,8 @@ class VideoRequest:
         """With the rule's router and scorer, and the noise that both models share.
 
         Raises:
-            ValueError: The rule does not route blocks, or hands over after more steps than there
-                are.
+            ValueError: The rule does not route blocks, or hands over or checks at a step that there
+                is none of.
         """
         if not hasattr(rule, "router"):
             raise ValueError(
@@ -97,6 +97,12 @@ class VideoRequest:
             raise ValueError(
                 f"stitch={rule.start_step} is beyond the {len(self.schedule)} steps of a block; "
                 f"give 0 to {len(self.schedule)}"
+            )
+        check = rule.router.check_step
+        if check is not None and check >= len(self.schedule):
+            raise ValueError(
+                f"step={check} is beyond the {len(self.schedule)} steps of a block; give 0 to "
+                f"{len(self.schedule) - 1}"
             )
         return replace(
             self,

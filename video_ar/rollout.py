@@ -47,17 +47,16 @@ class Rollout:
     Args:
         x0: The block.
         states: What entered each step that was run; the first is the state it started from.
+        clean: The block that each of these steps predicted; the last one is ``x0``.
         start_step: The step of the first of ``states``.
+        evaluations: Evaluations of the network.
     """
 
     x0: Tensor
     states: tuple[Tensor, ...]
+    clean: tuple[Tensor, ...]
     start_step: int = 0
-
-    @property
-    def evaluations(self) -> int:
-        """Evaluations of the network."""
-        return len(self.states)
+    evaluations: int = 0
 
     def state(self, step: int) -> Tensor:
         """What entered ``step``, to be handed to another model; after the last step, the block.
@@ -72,6 +71,17 @@ class Rollout:
             raise ValueError(f"steps {self.start_step} to {end} can be handed over, not {step}")
         return self.states[step - self.start_step]
 
+    def prediction(self, step: int) -> Tensor:
+        """The block that ``step`` predicted.
+
+        Raises:
+            ValueError: The step was not run here.
+        """
+        end = self.start_step + len(self.states)
+        if not self.start_step <= step < end:
+            raise ValueError(f"steps {self.start_step} to {end - 1} were run here, not {step}")
+        return self.clean[step - self.start_step]
+
 
 def rollout(
     model: BlockModel,
@@ -80,6 +90,7 @@ def rollout(
     step_noise: Callable[[int], Tensor],
     schedule: Schedule,
     start_step: int = 0,
+    known: Tensor | None = None,
 ) -> Rollout:
     """Make one block.
 
@@ -92,6 +103,8 @@ def rollout(
             models the same one and they differ by their predictions only.
         schedule: The steps.
         start_step: The first step to run. ``len(schedule)`` runs none: ``start`` is the block.
+        known: What :func:`predict` said of ``start`` at ``start_step``, which saves the evaluation;
+            the block is the same, bit for bit.
 
     Raises:
         ValueError: The schedule has no such step.
@@ -99,11 +112,21 @@ def rollout(
     count = len(schedule)
     if not 0 <= start_step <= count:
         raise ValueError(f"start_step is a number from 0 to {count}, not {start_step}")
-    x0, states = start, []
+    x0, states, clean = start, [], []
     for step in range(start_step, count):
-        sigma = schedule.sigmas[step]
-        state = start if step == start_step else renoise(x0, step_noise(step), sigma)
-        velocity = model.denoise(state, schedule.timesteps[step], context)
-        x0 = x0_from_velocity(state, velocity, sigma)
+        first = step == start_step
+        state = start if first else renoise(x0, step_noise(step), schedule.sigmas[step])
+        saved = known if first else None
+        x0 = predict(model, context, state, schedule, step) if saved is None else saved
         states.append(state)
-    return Rollout(x0, tuple(states), start_step)
+        clean.append(x0)
+    saves = known is not None and start_step < count
+    return Rollout(x0, tuple(states), tuple(clean), start_step, len(states) - saves)
+
+
+def predict(
+    model: BlockModel, context: Any, state: Tensor, schedule: Schedule, step: int
+) -> Tensor:
+    """The clean block that a model sees in what enters a step; one evaluation, commits nothing."""
+    velocity = model.denoise(state, schedule.timesteps[step], context)
+    return x0_from_velocity(state, velocity, schedule.sigmas[step])

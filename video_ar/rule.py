@@ -57,7 +57,7 @@ class Routed:
         return Routed(TargetOnly())
 
     def judge(self, draft: Draft, evidence: Evidence, noise: Noise) -> Verdict:
-        """Pure; pictures and scores are made by the evidence, as far as the router asks.
+        """Pure; pictures, scores and checks are made by the evidence, as far as the router asks.
 
         Raises:
             TypeError: Evidence about anything but video blocks.
@@ -82,7 +82,16 @@ class Routed:
         if not law.finite:
             return Decision(False, None, "the draft is not finite")
         assert law.preview is not None
-        return route(self.router, law.view, law.preview.scores)
+        return route(self.router, law.view, law.preview.scores, lambda step: _agreement(law, step))
+
+
+def _agreement(law: Seen, step: int) -> tuple[float, ...]:
+    if law.agreement is None:
+        raise ValueError(
+            "the router asks what the target sees in a draft, and this drafter tells nothing of "
+            "its steps; use video_ar.drafter.BlockDrafter, or a router that looks at pictures"
+        )
+    return law.agreement.of(step)
 
 
 def _verdict(draft: Draft, routing: Routing | None, device: torch.device) -> Verdict:

@@ -162,6 +162,29 @@ def pixel_frames(latent: int, start: int = 0, temporal: int = TEMPORAL) -> int:
     return latent * temporal - (temporal - 1) * (start == 0 and latent > 0)
 
 
+def blocks_of(pixel_frames: int, block: int, temporal: int = TEMPORAL) -> int:
+    """Blocks of a whole video.
+
+    Args:
+        pixel_frames: Of the video.
+        block: Latent frames of a block.
+        temporal: Pixel frames of a latent frame, the first one apart.
+
+    Raises:
+        ValueError: Blocks do not divide the frames; the message names the nearest numbers.
+    """
+    size = block * temporal
+    blocks, rest = divmod(pixel_frames + temporal - 1, size)
+    if rest or not blocks:
+        first = size - temporal + 1
+        near = [str(n * size + first) for n in (blocks - 1, blocks) if n >= 0]
+        raise ValueError(
+            f"{pixel_frames} frames are no whole number of blocks: the first block has "
+            f"{first} frames, every later one {size}; use {' or '.join(near)}"
+        )
+    return blocks
+
+
 def tokens_per_frame(height: int, width: int, patch: tuple[int, int] = (2, 2)) -> int:
     """Tokens of a latent frame of ``height`` x ``width`` latent pixels.
 

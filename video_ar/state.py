@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -24,7 +26,8 @@ class VideoState:
         memory: The decoder's, after the last committed block; None at the start.
         shown: The last committed pictures ``(frames, 3, height, width)`` in [0, 1], as many as
             the scorer looks back; None where it does not.
-        target_seconds: Time that the target has spent on blocks.
+        target_seconds: Time that the target has spent on blocks and checks.
+        counted: Evaluations and passes of the target up to the last committed block.
 
     Args:
         model: The target.
@@ -39,6 +42,7 @@ class VideoState:
         self.memory: Any = None
         self.shown: Tensor | None = None
         self.target_seconds = 0.0
+        self.counted = (0, 0)
 
     @property
     def batch(self) -> int:
@@ -85,6 +89,24 @@ class VideoState:
             frames = as_frames(pictures)
             known = frames if self.shown is None else torch.cat([self.shown, frames])
             self.shown = known[-reach:]
+
+
+@contextmanager
+def naming_block(state: VideoState) -> Iterator[None]:
+    """Have memory that runs out while the target works say which block it was.
+
+    Raises:
+        torch.OutOfMemoryError: Names the block, and what is committed.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        number = len(state.blocks)
+        done = f"blocks 0 to {number - 1} are committed and kept" if number else "none is done"
+        raise torch.OutOfMemoryError(
+            f"memory ran out while the target made block {number} of {state.request.blocks}; "
+            f"{done}. Make a smaller video, fewer blocks, or use a rolling cache: {error}"
+        ) from error
 
 
 def as_frames(pictures: Tensor) -> Tensor:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from mmspec.messages import Commit, Draft, Evidence, Verdict
+from video_ar.agreement import Agreement
 from video_ar.follower import VideoModel
 from video_ar.laws import Drafted, Seen
 from video_ar.preview import BlockDecoder, Preview
@@ -21,7 +22,7 @@ from video_ar.reporting import (
 from video_ar.request import VideoRequest
 from video_ar.routers import TargetOnly
 from video_ar.rule import Routed, Routing
-from video_ar.state import VideoState
+from video_ar.state import VideoState, naming_block
 from video_ar.timing import timed
 
 
@@ -72,14 +73,15 @@ class BlockTarget:
 
     @torch.no_grad()
     def score(self, state: VideoState, draft: Draft) -> Evidence:
-        """Make the draft ready to be looked at; decoding and scoring wait for the router."""
+        """Make the draft ready to be looked at; decoding, scores and checks wait for the router."""
         positions = _positions(state, draft.nodes)
         if not draft.nodes:
             return Evidence(law=Seen(state.view()), positions=positions)
         block = draft.units[:, 0]
         finite = bool(block.isfinite().all())
         preview = Preview(self.decoder, state, block)
-        return Evidence(law=Seen(state.view(), preview, finite), positions=positions)
+        told = Agreement(state, draft.law.rollout) if isinstance(draft.law, Drafted) else None
+        return Evidence(law=Seen(state.view(), preview, told, finite), positions=positions)
 
     @torch.no_grad()
     def commit(
@@ -87,7 +89,7 @@ class BlockTarget:
     ) -> Commit:
         """Keep the drafted block, or make it with the target; decode it if pictures are wanted.
 
-        Mutates the state: blocks, history, the target's context, the decoder's memory.
+        Mutates the state: blocks, history, the target's context, the decoder's memory, counts.
 
         Raises:
             FloatingPointError: The target made a block that is not finite.
@@ -97,61 +99,69 @@ class BlockTarget:
         routing: Routing | None = verdict.again
         if routing is None:
             return nothing_due()
-        seen, target, request = evidence.law, state.target, state.request
+        seen = evidence.law
         assert isinstance(seen, Seen)
         seconds: dict[str, float] = {}
         if isinstance(draft.law, Drafted):
             seconds["draft"] = draft.law.seconds
-        evaluations, passes = target.evaluations, target.passes
         made = self._kept(draft, seen) if routing.decision.accept else None
         if made is None:
             with timed(seconds, "target", state.device):
-                made = self._own(state, draft, routing)
+                made = self._own(state, draft, seen, routing)
             state.target_seconds += seconds["target"]
-        record = BlockRecord(
-            block=len(state.blocks),
+        pictures = self._advance(state, made, routing)
+        for part in {id(one): one for one in (seen.preview, made.preview, seen.agreement)}.values():
+            for stage, spent in part.seconds.items() if part is not None else ():
+                seconds[stage] = seconds.get(stage, 0.0) + spent
+        if state.request.eager:
+            state.target.catch_up(state.blocks)
+        record = self._record(state, draft, seen, routing, made.start_step, seconds)
+        finished = FinishedBlock(made.block, pictures)
+        return committed(draft, record, finished, state.done, seen.finite)
+
+    def _record(
+        self,
+        state: VideoState,
+        draft: Draft,
+        seen: Seen,
+        routing: Routing,
+        start_step: int | None,
+        seconds: dict[str, float],
+    ) -> BlockRecord:
+        """What the committed block was and cost; counts start anew for the next one."""
+        assert seen.view is not None
+        target, (evaluations, passes) = state.target, state.counted
+        state.counted = (target.evaluations, target.passes)
+        return BlockRecord(
+            block=seen.view.block,
             decision=outcome(draft, routing),
             score=routing.decision.score,
             reason=routing.decision.reason,
-            start_step=made.start_step,
+            start_step=start_step,
             evaluations=target.evaluations - evaluations,
             passes=target.passes - passes,
-            frames=state.frames,
+            frames=seen.view.frames,
             seconds=seconds,
+            checks=int(seen.agreement is not None and seen.agreement.step is not None),
         )
-        pictures = self._advance(state, made, routing)
-        for preview in {id(one): one for one in (seen.preview, made.preview) if one}.values():
-            for stage, spent in preview.seconds.items():
-                seconds[stage] = seconds.get(stage, 0.0) + spent
-        if request.eager:
-            target.catch_up(state.blocks)
-            record = replace(record, passes=target.passes - passes)
-        finished = FinishedBlock(made.block, pictures)
-        return committed(draft, record, finished, state.done, seen.finite)
 
     def _kept(self, draft: Draft, seen: Seen) -> _Made:
         """The draft as it is, with what the router had decoded of it."""
         assert seen.preview is not None
         return _Made(draft.units[:, 0], seen.preview)
 
-    def _own(self, state: VideoState, draft: Draft, routing: Routing) -> _Made:
+    def _own(self, state: VideoState, draft: Draft, seen: Seen, routing: Routing) -> _Made:
         """The target's block: from its noise, or from where the drafter is left off."""
         start, step = None, routing.start_step
         if step and isinstance(draft.law, Drafted):
             start = draft.law.rollout.state(step)
-        number = len(state.blocks)
-        try:
-            block = state.target.make(state.blocks, start, step).x0
-        except torch.OutOfMemoryError as error:
-            done = f"blocks 0 to {number - 1} are committed and kept" if number else "none is done"
-            raise torch.OutOfMemoryError(
-                f"memory ran out while the target made block {number} of {state.request.blocks}; "
-                f"{done}. Make a smaller video, fewer blocks, or use a rolling cache: {error}"
-            ) from error
+        known = seen.agreement.prediction(step) if seen.agreement is not None else None
+        with naming_block(state):
+            block = state.target.make(state.blocks, start, step, known).x0
         if not bool(block.isfinite().all()):
             raise FloatingPointError(
-                f"the target made block {number} with numbers that are not finite; try dtype "
-                "float32 or bfloat16, or check the checkpoint"
+                f"the target made block {len(state.blocks)} with numbers that are not finite; try "
+                "dtype float32 or bfloat16, or check the checkpoint"
             )
         return _Made(block, Preview(self.decoder, state, block), step)
 

@@ -12,7 +12,7 @@ from mmspec.pacing import Plain
 from tests.video_ar.toy import BLOCKS, Brightness, ToyDecoder, ToyModel, film, same
 from video_ar.pacing import AskRouter
 from video_ar.rewards.motion import TemporalSeam
-from video_ar.routers import Cascade, Forced, Quantile, Random, Stride, Threshold
+from video_ar.routers import Cascade, Forced, Quantile, Random, Stride, TargetCheck, Threshold
 from video_ar.target import BlockTarget
 
 STILL: dict[str, Any] = {"scorer": "negative-total-variation", "threshold": -0.6}
@@ -73,6 +73,13 @@ def test_options_reach_the_routers() -> None:
     assert hybrid.router == Forced({0}, Cascade(-1.0, 2, 0.1))
     assert hybrid.start_step == 3
     assert rule("temporal-seam", threshold=-2).router == Forced({0}, Threshold(-2.0))
+    check = rule("target-check", threshold=-1, step=1, aggregate="mean", forced=(1,))
+    assert check.router == Forced({1}, TargetCheck(-1.0, 1, "mean"))
+    assert check.start_step == 1
+    assert rule("target-check", stitch=0).start_step == 0
+    default = rule("target-check")
+    assert default.router == Forced({0}, TargetCheck(-0.5, 2))
+    assert default.start_step == 2
 
 
 def test_the_published_threshold_is_for_its_scorer_only() -> None:
@@ -98,6 +105,7 @@ def test_the_published_threshold_is_for_its_scorer_only() -> None:
         ("sdvg", {"aggregate": "max"}, "unknown aggregate"),
         ("sdvg", {"threshold": 0.0, "accept_rate": 0.5}, "give threshold or accept_rate"),
         ("sdvg-hybrid", {"group": 0}, "group must be"),
+        ("target-check", {"step": -1}, "step must be"),
         ("first-block", {"stitch": 2}, "has no option stitch"),
     ],
 )

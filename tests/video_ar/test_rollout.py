@@ -121,7 +121,7 @@ def test_nothing_is_committed(noise: Callable[[int], Tensor]) -> None:
 
 
 def test_only_steps_that_were_run_can_be_handed_over(noise: Callable[[int], Tensor]) -> None:
-    made = Rollout(torch.zeros(1), (torch.ones(1), torch.ones(1)), start_step=2)
+    made = Rollout(torch.zeros(1), (torch.ones(1),) * 2, (torch.zeros(1),) * 2, start_step=2)
     with pytest.raises(ValueError, match="steps 2 to 4"):
         made.state(1)
     with pytest.raises(ValueError, match="not 5"):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
+from tests.video_ar.toy import Brightness, ToyModel, engine, film
+from video_ar.reporting import BlockRecord
+from video_ar.routers import Forced, Router, TargetCheck, Threshold
 from video_ar.time_model import Record, TimeModel
 
 # 9 blocks, 8 scored; SDVG's table: accept rate over all blocks, seconds.
@@ -24,6 +29,30 @@ def test_planted_costs_are_found() -> None:
     found = TimeModel.fit(exact)
     assert (found.base, found.score, found.target) == pytest.approx((3.7, 0.29, 10.4))
     assert found.errors(exact) == pytest.approx([0.0] * 5, abs=1e-12)
+
+
+def test_checks_are_work_of_their_own() -> None:
+    truth = TimeModel(base=3.7, score=0.3, target=10.4, check=2.9)
+    rows = [(9, 8, 3, 0), (9, 0, 1, 0), (9, 0, 1.5, 8), (9, 0, 2.5, 8), (5, 0, 2, 4)]
+    exact = [Record(*row[:3], truth.seconds(*row), row[3]) for row in rows]
+    found = TimeModel.fit(exact)
+    assert found.check == pytest.approx(2.9)
+    assert found.errors(exact) == pytest.approx([0.0] * 5, abs=1e-12)
+    spare = found.regenerated(80.0, 9, 0) - found.regenerated(80.0, 9, 0, checked=8)
+    assert spare == pytest.approx(8 * 2.9 / 10.4)
+
+
+def test_records_tell_what_was_done() -> None:
+    def made(router: Router, start_step: int) -> list[BlockRecord]:
+        scorer = Brightness() if router.needs_scores else None
+        runner = engine(ToyModel(0.9), ToyModel(0.2), Forced({0}, router), scorer, start_step)
+        return film(runner).records
+
+    # The forced block; of six others, a check of the second step and two more steps.
+    checked = Record.of(made(TargetCheck(math.inf, 1), 1), 4, 2.0)
+    assert checked == Record(7, 0, 1 + 6 * 0.5, 2.0, 6)
+    assert Record.of(made(Threshold(math.inf), 3), 4, 2.0) == Record(7, 6, 1 + 6 * 0.25, 2.0)
+    assert Record.of(made(Threshold(-math.inf), 0), 4, 2.0) == Record(7, 6, 1, 2.0)
 
 
 def test_noise_averages_out() -> None:

@@ -3,10 +3,21 @@
 from video_ar.routers.cascade import Cascade
 from video_ar.routers.combined import Budget, Forced
 from video_ar.routers.fixed import DraftOnly, FirstBlock, Random, Stride, TargetOnly
-from video_ar.routers.protocol import BlockEvidence, Decision, MoreScores, Router, route
+from video_ar.routers.protocol import (
+    Answer,
+    AskTarget,
+    BlockEvidence,
+    Decision,
+    MoreScores,
+    Router,
+    route,
+)
 from video_ar.routers.reward import Quantile, Threshold
+from video_ar.routers.target_check import TargetCheck
 
 __all__ = [
+    "Answer",
+    "AskTarget",
     "BlockEvidence",
     "Budget",
     "Cascade",
@@ -19,6 +30,7 @@ __all__ = [
     "Random",
     "Router",
     "Stride",
+    "TargetCheck",
     "TargetOnly",
     "Threshold",
     "route",

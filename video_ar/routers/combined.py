@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mmspec.rules.certificate import Certificate
 from video_ar.checks import check_count, check_number
 from video_ar.routers.fixed import TargetOnly
-from video_ar.routers.protocol import LOSSY, BlockEvidence, Decision, MoreScores, Router
+from video_ar.routers.protocol import LOSSY, Answer, BlockEvidence, Decision, Router
 
 
 class _Around:
@@ -25,6 +25,11 @@ class _Around:
     def needs_scores(self) -> bool:
         """As the inner router."""
         return self.inner.needs_scores
+
+    @property
+    def check_step(self) -> int | None:
+        """As the inner router."""
+        return self.inner.check_step
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Forced(_Around):
         """As the inner router."""
         return self.inner.certificate
 
-    def decide(self, evidence: BlockEvidence) -> Decision | MoreScores:
+    def decide(self, evidence: BlockEvidence) -> Answer:
         """Pure."""
         if evidence.block in self.blocks:
             return Decision(False, None, f"the target always writes block {evidence.block}")
@@ -96,7 +101,7 @@ class Budget(_Around):
         if self.seconds is not None:
             check_number("seconds", self.seconds, 0.0)
 
-    def decide(self, evidence: BlockEvidence) -> Decision | MoreScores:
+    def decide(self, evidence: BlockEvidence) -> Answer:
         """Pure."""
         if self._spent(evidence):
             return Decision(True, None, "the budget of the target is spent")

@@ -21,6 +21,7 @@ class _Unseeing:
 
     needs_pixels = False
     needs_scores = False
+    check_step = None
     certificate = LOSSY
 
 

@@ -2,7 +2,8 @@
 
 A router decides block by block whether the drafter's block is kept or the target writes it again.
 It is a pure function of the evidence. Asked before anything was drafted it either decides at once,
-or names the frames whose scores it has to see; so work that no decision needs is never done.
+or names what it has to see: scores of frames, or what the target sees in the draft. So work that no
+decision needs is never done.
 """
 
 from __future__ import annotations
@@ -52,6 +53,17 @@ class MoreScores:
 
 
 @dataclass(frozen=True)
+class AskTarget:
+    """A router's request: what the target sees in the draft at one of its steps.
+
+    Attributes:
+        step: The step before which the drafter's state is shown to the target.
+    """
+
+    step: int
+
+
+@dataclass(frozen=True)
 class BlockEvidence:
     """All that a router may look at.
 
@@ -62,7 +74,9 @@ class BlockEvidence:
         scores: Frame index to score, as far as scored; larger is better.
         history: Decisions on the blocks before, in order.
         earlier: Block scores of videos made before; only for routers that adapt to them.
-        target_seconds: Time that the target has spent on blocks of this video.
+        target_seconds: Time that the target has spent on blocks and checks of this video.
+        agreement: Of each latent frame, minus the distance of what drafter and target see in the
+            draft, see :class:`~video_ar.agreement.Agreement`; empty until the target was asked.
 
     Raises:
         ValueError: The parts do not fit together.
@@ -75,6 +89,7 @@ class BlockEvidence:
     history: tuple[Decision, ...] = ()
     earlier: tuple[float, ...] = ()
     target_seconds: float = 0.0
+    agreement: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         check_count("blocks", self.blocks, 1)
@@ -110,6 +125,9 @@ class BlockEvidence:
         return replace(self, scores={**self.scores, **found})
 
 
+Answer = Decision | MoreScores | AskTarget
+
+
 class Router(Protocol):
     """Keeps or refuses drafted blocks. Neither mutated by deciding nor random without a seed."""
 
@@ -126,33 +144,50 @@ class Router(Protocol):
         """Whether a scorer must be there."""
 
     @property
+    def check_step(self) -> int | None:
+        """The step of a draft about which the target may be asked; None if it never is."""
+
+    @property
     def certificate(self) -> Certificate:
         """What is promised about the video."""
 
-    def decide(self, evidence: BlockEvidence) -> Decision | MoreScores:
-        """Decide, or say which frames' scores are missing for it."""
+    def decide(self, evidence: BlockEvidence) -> Answer:
+        """Decide, or say what is missing for it."""
 
 
 def route(
-    router: Router, evidence: BlockEvidence, score: Callable[[tuple[int, ...]], Tensor]
+    router: Router,
+    evidence: BlockEvidence,
+    score: Callable[[tuple[int, ...]], Tensor],
+    check: Callable[[int], tuple[float, ...]],
 ) -> Decision:
-    """Ask a router until it decides, and score what it asks for.
+    """Ask a router until it decides, and find out what it asks for.
 
     Args:
         router: Not changed.
         evidence: Of one block, with or without scores.
         score: From frame indices to their scores, ``(len(frames),)``.
+        check: From a step to the agreement of each latent frame there.
 
     Raises:
-        ValueError: The router asks for frames that it has seen, so that it would never decide.
+        ValueError: The router asks for what it has seen, so that it would never decide.
     """
-    step = router.decide(evidence)
-    while isinstance(step, MoreScores):
-        if not set(step.frames) - set(evidence.scores):
-            raise ValueError(
-                f"router '{router.name}' asks again for frames {step.frames} of block "
-                f"{evidence.block}; it has to decide once it has seen them"
-            )
-        evidence = evidence.with_scores(step.frames, score(step.frames))
-        step = router.decide(evidence)
-    return step
+    answer = router.decide(evidence)
+    while not isinstance(answer, Decision):
+        if isinstance(answer, AskTarget):
+            if evidence.agreement:
+                raise _endless(router, evidence, f"what the target sees at step {answer.step}")
+            evidence = replace(evidence, agreement=check(answer.step))
+        else:
+            if not set(answer.frames) - set(evidence.scores):
+                raise _endless(router, evidence, f"frames {answer.frames}")
+            evidence = evidence.with_scores(answer.frames, score(answer.frames))
+        answer = router.decide(evidence)
+    return answer
+
+
+def _endless(router: Router, evidence: BlockEvidence, what: str) -> ValueError:
+    return ValueError(
+        f"router '{router.name}' asks again for {what} of block {evidence.block}; it has to decide "
+        "once it has seen them"
+    )

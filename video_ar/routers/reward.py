@@ -21,6 +21,7 @@ class Rewarding:
 
     needs_pixels = True
     needs_scores = True
+    check_step = None
     certificate = LOSSY
 
 

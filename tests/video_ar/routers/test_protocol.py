@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from video_ar.routers import BlockEvidence, Decision, MoreScores, Threshold, route
+from video_ar.routers import (
+    Answer,
+    AskTarget,
+    BlockEvidence,
+    Decision,
+    MoreScores,
+    Threshold,
+    route,
+)
 from video_ar.routers.protocol import LOSSY
 
 KEPT, REFUSED = Decision(True, None, ""), Decision(False, None, "")
@@ -39,13 +47,25 @@ def test_a_router_that_never_decides_is_stopped() -> None:
     class Undecided:
         name = "undecided"
         needs_pixels = needs_scores = True
+        check_step = 1
         certificate = LOSSY
 
-        def decide(self, evidence: BlockEvidence) -> Decision | MoreScores:
-            return MoreScores((0,))
+        def __init__(self, wish: Answer) -> None:
+            self.wish = wish
+
+        def decide(self, evidence: BlockEvidence) -> Answer:
+            return self.wish
+
+    def ask(wish: Answer) -> Decision:
+        evidence = BlockEvidence(0, 1, 2)
+        return route(
+            Undecided(wish), evidence, lambda frames: torch.zeros(len(frames)), lambda step: (0.0,)
+        )
 
     with pytest.raises(ValueError, match=r"router 'undecided' asks again for frames \(0,\)"):
-        route(Undecided(), BlockEvidence(0, 1, 2), lambda frames: torch.zeros(len(frames)))
+        ask(MoreScores((0,)))
+    with pytest.raises(ValueError, match="asks again for what the target sees at step 1 of block"):
+        ask(AskTarget(1))
 
 
 def test_known_scores_are_not_asked_for_again() -> None:
