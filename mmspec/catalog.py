@@ -24,6 +24,9 @@ IMAGE_LOADER = "adapters.image_tokens.loading:load_target"
 IMAGE_UNITS = "adapters.image_tokens.loading:units_of"
 IMAGE_WORDS = "adapters.tiny.world.prompt_parser:parse_prompt"
 IMAGE_SCORER = "adapters.tiny.images.scoring:score_pictures"
+VIDEO_LOADER = "adapters.wan.opening:open_target"
+VIDEO_WORDS = "adapters.tiny.world.motion_prompts:parse_motion_prompt"
+VIDEO_SCORER = "adapters.tiny.videos.scoring:score_videos"
 EXACT = "exact: the output law is the target's own; greedy output is identical"
 RELAXED = "relaxed: how far depends on its options, see the certificate and the bias of a result"
 PLAN_OPTIONS = ("draft_length", "tree_width", "tree_budget")
@@ -514,6 +517,13 @@ METHODS: tuple[Method, ...] = (
         rule_options=("threshold", "forced", "stitch"),
         **_VIDEO,
     ),
+    Method(
+        name="target-check",
+        summary="a drafted block stays if the target, asked once amid its steps, sees the same",
+        rule="video_ar.building:build_check",
+        rule_options=("threshold", "step", "aggregate", "forced", "stitch"),
+        **_VIDEO,
+    ),
 )
 
 # Models that come with the package, and which of their drafters fits which method.
@@ -538,6 +548,25 @@ EMBEDDED_IMAGES: dict[str, dict[str, str]] = {
     "tiny-mar": {"model": "mar", "cspd": "mar-draft"},
     "tiny-mar-masked": {"model": "mar-masked"},
 }
+EMBEDDED_VIDEOS: dict[str, dict[str, str]] = {
+    "tiny-video": {
+        "model": "wan/target",
+        **{row.name: "wan/drafter" for row in METHODS if row.family == "video" and row.trained},
+    },
+}
+# Scores of pictures that a router of video blocks may compare, by name: ``load(device)`` for those
+# that come with the package, ``load(weights, device)`` for the others.
+REWARDS: dict[str, str] = {
+    "judge": "adapters.tiny.videos.reward:load_reward",
+}
+WEIGHED_REWARDS: dict[str, str] = {
+    "image-reward": "video_ar.rewards.image_reward:load_image_reward",
+    "pickscore": "video_ar.rewards.clip:load_pickscore",
+    "hpsv2": "video_ar.rewards.open_clip:load_hpsv2",
+    "clip": "video_ar.rewards.clip:load_clip",
+    "aesthetic": "video_ar.rewards.aesthetic:load_aesthetic",
+}
+PLAIN_REWARDS = "video_ar.building:SCORERS"
 # Best measured first, see docs/measuring.md; ``auto`` takes the first there is a drafter for. Where
 # visual tokens dominate, drafters that read fewer of them win.
 _PREFERRED = ("eagle", "vispec", "specvlm", "flash", "eagle3")
@@ -580,7 +609,8 @@ def of_drafter(name: str, family: str = "text") -> Method:
 
 def embedded(family: str = "text") -> dict[str, dict[str, str]]:
     """The models of a family that come with the package: their folders by part."""
-    return {"text": EMBEDDED, "image": EMBEDDED_IMAGES}.get(family, {})
+    families = {"text": EMBEDDED, "image": EMBEDDED_IMAGES, "video": EMBEDDED_VIDEOS}
+    return families.get(family, {})
 
 
 def resolve(path: str) -> Any:
