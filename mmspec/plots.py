@@ -43,7 +43,7 @@ def plot_scores(trace: Trace, path: str | Path) -> None:
     axes.set_title(f"{title}, {trace.unjudged:,} not finite" if trace.unjudged else title)
     axes.hist(numbers, bins=60, color=_BAR)
     axes.set(xlabel="judged by", ylabel="drafts")
-    _plain(axes)
+    plain_axes(axes)
     figure.savefig(path, dpi=150, transparent=Path(path).suffix == ".svg")
 
 
@@ -67,7 +67,7 @@ def trace_figure(trace: Trace) -> Figure:
     _emitted(middle, trace)
     _time(right, trace)
     for axes in (left, middle, right):
-        _plain(axes)
+        plain_axes(axes)
     return figure
 
 
@@ -123,7 +123,7 @@ def _time(axes: Axes, trace: Trace) -> None:
     axes.margins(x=0.15)
 
 
-def _plain(axes: Axes) -> None:
+def plain_axes(axes: Axes) -> None:
     """Thin grey axes without a box."""
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from mmspec.trace import Trace
+    from mmspec.trace import Metrics
 
 
-def ideal_speedup(method: Trace, plain: Trace) -> float | None:
+class Recorded(Protocol):
+    """What a run left behind: a :class:`~mmspec.trace.Trace`, or a summary of one."""
+
+    @property
+    def metrics(self) -> Metrics:
+        """Sums and ratios."""
+        ...
+
+    @property
+    def row_units(self) -> int:
+        """Units that decoding rounds emitted."""
+        ...
+
+
+def ideal_speedup(method: Recorded, plain: Recorded) -> float | None:
     """The speed-up if a round cost nothing but its draft and its verification.
 
     ``tau / (cost of a round / cost of a plain token)``: tau is the mean number of tokens a row
@@ -20,8 +34,8 @@ def ideal_speedup(method: Trace, plain: Trace) -> float | None:
     On a GPU the phases end when their work is queued, so there the ratio is a rough guide.
 
     Args:
-        method: Trace of the speculative run.
-        plain: Trace of the plain run on the same inputs.
+        method: Of the speculative run.
+        plain: Of the plain run on the same inputs.
 
     Returns:
         The ratio, or None where either run has no decoding round to measure.

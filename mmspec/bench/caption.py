@@ -1,4 +1,4 @@
-"""The caption suite: every way to caption the same pictures, side by side in one run."""
+"""Who takes part in captioning the same pictures or clips, and on which inputs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from mmspec import catalog
 from mmspec.assembly import Recipe
 from mmspec.bench.contenders import Contender, EngineContender, GenerateContender
 from mmspec.bench.race import Race
+from mmspec.bench.statistics import median_rate
 from mmspec.engine import Engine
 from mmspec.pipelines import default_prompt, pipeline
 from mmspec.sampling import Sampling
@@ -84,7 +85,7 @@ def _of_folder(bench: CaptionBench, folder: str) -> list[list[Any]]:
 def contenders(bench: CaptionBench, target: Any) -> list[Contender]:
     """Our loop plain and with every drafter there is, and transformers' own decoders."""
     blind = catalog.embedded_folder(bench.model, "draft-model")
-    field: list[Contender] = [EngineContender(BASELINE, Engine(target))]
+    field: list[Contender] = [EngineContender(BASELINE, Engine(target), "none")]
     field += _transformers(target, blind)
     for row in catalog.methods("text"):
         given = row.name == catalog.choose(drafter=bench.drafter)[0].name and bench.drafter
@@ -92,9 +93,10 @@ def contenders(bench: CaptionBench, target: Any) -> list[Contender]:
         if not row.build or (row.trained and drafter is None):
             continue
         label = f"mmspec {row.name}" + (" (blind)" if drafter == blind and blind else "")
-        field.append(EngineContender(label, engine_for(bench, target, row.name, drafter, "fixed")))
+        engine = engine_for(bench, target, row.name, drafter, "fixed")
+        field.append(EngineContender(label, engine, row.name))
     auto = engine_for(bench, target, "auto", bench.drafter, "auto")
-    field.append(EngineContender(f"mmspec auto ({auto.drafter.name}, paced)", auto))
+    field.append(EngineContender(f"mmspec auto ({auto.drafter.name}, paced)", auto, "auto"))
     return field
 
 
@@ -155,7 +157,7 @@ def faster_dtype(bench: CaptionBench, images: Sequence[Sequence[Any]]) -> str:
         target = load(bench, dtype)
         race = Race([EngineContender(BASELINE, Engine(target))], BASELINE)
         race.run(prepare(bench, target, images[:4], 0.0), repeats=3)
-        rates[dtype] = race.standings()[0].tokens_per_second
+        rates[dtype] = median_rate(race.cells[BASELINE])
     return max(rates, key=lambda dtype: rates[dtype])
 
 
@@ -175,10 +177,9 @@ def pacing_contenders(bench: CaptionBench, target: Any) -> list[Contender]:
     ignorant = type(drafter.network)(drafter.network.config)
     ignorant.reset_parameters(torch.Generator().manual_seed(0))
     ignorant.to(target.device, target.dtype).requires_grad_(False)
+    blind = engine_for(bench, target, drafter.name, ignorant, "auto")
     return [
-        EngineContender(BASELINE, Engine(target)),
-        EngineContender("auto, trained drafter", trained),
-        EngineContender(
-            "auto, random-weight drafter", engine_for(bench, target, drafter.name, ignorant, "auto")
-        ),
+        EngineContender(BASELINE, Engine(target), "none"),
+        EngineContender("auto, trained drafter", trained, "auto"),
+        EngineContender("auto, random-weight drafter", blind, "auto"),
     ]

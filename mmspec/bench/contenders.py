@@ -44,10 +44,18 @@ class Contender(Protocol):
 
 @dataclass
 class EngineContender:
-    """The one loop with some drafter; an engine without one is the plain baseline."""
+    """The one loop with some drafter; an engine without one is the plain baseline.
+
+    Attributes:
+        method: Its row in the catalog, ``none`` for the baseline.
+        knob: What distinguishes it from others of its method.
+        trace: Of all runs so far.
+    """
 
     name: str
     engine: Engine
+    method: str = ""
+    knob: str = ""
     trace: Trace = field(default_factory=Trace)
 
     def run(self, request: Any, seed: int) -> Outcome:

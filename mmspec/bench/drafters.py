@@ -2,104 +2,100 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from mmspec import catalog
 from mmspec.bench import caption
 from mmspec.bench.caption import CaptionBench
+from mmspec.bench.caption_suite import bench_of, origin_of, repeats_in_words
 from mmspec.bench.contenders import Contender, EngineContender
-from mmspec.bench.race import Race, Standing
+from mmspec.bench.plan import Settings
+from mmspec.bench.race import Race
+from mmspec.bench.records import Entry, Records
+from mmspec.bench.suites import bar
 from mmspec.engine import Engine
-
-CLIP_FRAMES = 16
 
 
 @dataclass(frozen=True)
-class Drafted:
-    """One drafter, measured.
+class Loaded:
+    """A drafter in its engine.
 
     Attributes:
-        name: Its folder.
-        method: Its row in the catalog.
+        engine: With this drafter.
+        method: Its kind of network.
         compressor: What shortens pictures for it.
         parameters: Of its network.
-        pictures: Its line in the race on pictures.
-        clips: Its line in the race on clips.
     """
 
-    name: str
+    engine: Engine
     method: str
     compressor: str
     parameters: int
-    pictures: Standing
-    clips: Standing
 
 
-def measure_drafters(
-    bench: CaptionBench, target: Any, folders: Sequence[str], progress: bool
-) -> Iterator[Drafted]:
-    """Race the drafters of ``folders`` against the plain loop, greedily.
-
-    Args:
-        bench: Model, inputs and repeats; half as many clips as pictures are taken.
-        target: The loaded target.
-        folders: Trained drafters of this target.
-        progress: Show a bar.
+def measure(settings: Settings) -> Iterator[Records]:
+    """Race the given drafters against the plain loop, greedily; half as many clips as pictures.
 
     Raises:
         ValueError: A folder holds no drafter of this target.
     """
-    engines = {str(folder): _engine(bench, target, str(folder)) for folder in folders}
-    clips = replace(bench, frames=bench.frames or CLIP_FRAMES, images=max(1, bench.images // 2))
-    tables = [_race(one, target, engines, progress) for one in (replace(bench, frames=0), clips)]
-    for (folder, engine), pictures, moving in zip(
-        engines.items(), *(table[1:] for table in tables), strict=True
-    ):
-        network: Any = engine.drafter.network
-        kept = network.compressor
-        yield Drafted(
-            name=Path(folder).name,
-            method=network.kind,
-            compressor="none" if kept is None else kept.kind,
-            parameters=sum(part.numel() for part in network.parameters()),
-            pictures=pictures,
-            clips=moving,
-        )
+    pictures = bench_of(settings, frames=0)
+    clips = replace(pictures, frames=settings.frames, images=max(1, settings.size.inputs // 2))
+    target = caption.load(pictures, caption.faster_dtype(pictures, caption.shown(pictures)))
+    loaded = {folder: _load(pictures, target, folder) for folder in settings.drafters}
+    for bench, title in ((pictures, "Pictures"), (clips, "Clips")):
+        yield _raced(bench, target, title, loaded, settings)
 
 
-def _engine(bench: CaptionBench, target: Any, folder: str) -> Engine:
+def _load(bench: CaptionBench, target: Any, folder: str) -> Loaded:
     row, _ = catalog.choose(drafter=folder)
-    return caption.engine_for(bench, target, row.name, folder, "fixed")
+    engine = caption.engine_for(bench, target, row.name, folder, "fixed")
+    network: Any = engine.drafter.network  # type: ignore[attr-defined]
+    kept = network.compressor
+    return Loaded(
+        engine,
+        network.kind,
+        "none" if kept is None else kept.kind,
+        sum(part.numel() for part in network.parameters()),
+    )
 
 
-def _race(
-    bench: CaptionBench, target: Any, engines: dict[str, Engine], progress: bool
-) -> list[Standing]:
-    from tqdm.auto import tqdm
-
-    requests = caption.prepare(bench, target, caption.shown(bench), 0.0)
-    field: list[Contender] = [EngineContender(caption.BASELINE, Engine(target))]
-    field += [EngineContender(name, engine) for name, engine in engines.items()]
+def _raced(
+    bench: CaptionBench,
+    target: Any,
+    title: str,
+    loaded: Mapping[str, Loaded],
+    settings: Settings,
+) -> Records:
+    images = caption.shown(bench)
+    requests = caption.prepare(bench, target, images, 0.0)
+    field: list[Contender] = [EngineContender(caption.BASELINE, Engine(target), "none")]
+    field += [
+        EngineContender(folder, one.engine, one.method, one.compressor)
+        for folder, one in loaded.items()
+    ]
     race = Race(field, caption.BASELINE)
-    title = "clips" if bench.frames else "pictures"
-    with tqdm(total=bench.repeats * len(requests), disable=not progress, desc=title) as bar:
-        race.run(requests, bench.repeats, tick=bar.update)
-    return race.standings()
+    with bar(title.lower(), bench.repeats * len(requests), settings) as tick:
+        race.run(requests, bench.repeats, tick=tick)
+    what = f"clips of {bench.frames} frames" if bench.frames else "pictures"
+    return Records(
+        name=f"drafters-{title.lower()}",
+        suite="drafters",
+        layout="drafters",
+        intro="Drafters of the same target, greedily",
+        title=title,
+        baseline=caption.BASELINE,
+        size=f"{len(images)} {what}, {repeats_in_words(bench.repeats)}",
+        provenance=origin_of(bench, images, target),
+        entries=[_described(entry, loaded) for entry in race.entries()],
+    )
 
 
-def markdown(rows: Sequence[Drafted]) -> str:
-    """The table."""
-    lines = [
-        "| drafter | compressor | parameters | tau, pictures | speedup | tau, clips | speedup |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row.method} | {row.compressor} | {row.parameters:,} "
-        f"| {row.pictures.acceptance_length:.2f} | {row.pictures.speedup} "
-        f"| {row.clips.acceptance_length:.2f} | {row.clips.speedup} |"
-        for row in rows
-    ]
-    return "\n".join(lines)
+def _described(entry: Entry, loaded: Mapping[str, Loaded]) -> Entry:
+    """The entry under the folder's own name, with its size; the plain loop stays as it is."""
+    if entry.name not in loaded:
+        return entry
+    parameters = loaded[entry.name].parameters
+    return replace(entry, figures={"parameters": float(parameters)})

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from mmspec import catalog
-from mmspec.bench.caption import CaptionBench, engine_for, prepare
+from mmspec.bench.caption import (
+    CaptionBench,
+    engine_for,
+    faster_dtype,
+    load,
+    prepare,
+    shown,
+)
+from mmspec.bench.caption_suite import bench_of, origin_of, repeats_in_words
+from mmspec.bench.plan import Settings
+from mmspec.bench.records import Entry, Records
+from mmspec.bench.suites import bar
 from mmspec.trace import Trace
 
 FRAMES = (2, 16, 80)
@@ -27,6 +37,7 @@ class Growth:
         round_draft: Milliseconds of a later draft, the median over rounds and repeats.
         cache_bytes: Keys and values in use after the last round.
         parameters: Of the drafter's network.
+        runs: Seconds and tokens of each repeat, all rounds included.
     """
 
     method: str
@@ -35,6 +46,41 @@ class Growth:
     round_draft: float
     cache_bytes: int
     parameters: int
+    runs: list[tuple[float, int]]
+
+    @property
+    def entry(self) -> Entry:
+        """As a line of records."""
+        figures = {
+            "visual_tokens": float(self.visual_tokens),
+            "first_draft": self.first_draft,
+            "round_draft": self.round_draft,
+            "cache_kilobytes": self.cache_bytes / 1e3,
+            "parameters": float(self.parameters),
+        }
+        name = f"{self.method} {self.visual_tokens}"
+        cells = [[run] for run in self.runs]
+        return Entry(name, cells, self.method, f"{self.visual_tokens}", figures=figures)
+
+
+def measure(settings: Settings) -> Iterator[Records]:
+    """Every drafter on hidden states, on clips of every length."""
+    bench = bench_of(settings, settings.frames)
+    images = shown(bench)
+    target = load(bench, faster_dtype(bench, images))
+    with bar("visual tokens", None, settings) as tick:
+        rows = list(measure_growth(bench, target, tick))
+    yield Records(
+        name="visual-tokens",
+        suite="visual-tokens",
+        layout="visual-tokens",
+        intro="Drafting for one clip of 2, 16 and 80 frames",
+        title="",
+        baseline="",
+        size=repeats_in_words(bench.repeats),
+        provenance=origin_of(bench, images, target),
+        entries=[row.entry for row in sorted(rows, key=lambda row: row.method)],
+    )
 
 
 def measure_growth(bench: CaptionBench, target: Any, tick: Any = None) -> Iterator[Growth]:
@@ -56,13 +102,14 @@ def measure_growth(bench: CaptionBench, target: Any, tick: Any = None) -> Iterat
             engine: Any = engine_for(bench, target, row.name, drafter, "fixed")
             if not getattr(engine.drafter, "needs_features", False):
                 continue
-            first, later = [], []
+            first, later, runs = [], [], []
             for _ in range(bench.repeats):
                 trace = Trace()
                 engine.generate(request, trace, seeds=[0])
                 drafts = [1000 * record.seconds["draft"] for record in trace.rounds]
                 first.append(drafts[1])
                 later += drafts[_WARM_UP:]
+                runs.append((trace.seconds, trace.metrics.tokens))
                 if tick is not None:
                     tick()
             tokens = request.inputs["input_ids"]
@@ -73,37 +120,5 @@ def measure_growth(bench: CaptionBench, target: Any, tick: Any = None) -> Iterat
                 round_draft=median(later),
                 cache_bytes=engine.drafter.cache_bytes,
                 parameters=sum(part.numel() for part in engine.drafter.network.parameters()),
+                runs=runs,
             )
-
-
-def markdown(rows: Sequence[Growth]) -> str:
-    """The table."""
-    lines = [
-        "| method | visual tokens | first draft, ms | later drafts, ms | cache, kB | parameters |",
-        "|---|---|---|---|---|---|",
-    ]
-    lines += [
-        f"| {row.method} | {row.visual_tokens:,} | {row.first_draft:.1f} | {row.round_draft:.2f} "
-        f"| {row.cache_bytes / 1e3:,.0f} | {row.parameters:,} |"
-        for row in sorted(rows, key=lambda row: row.method)
-    ]
-    return "\n".join(lines)
-
-
-def plot(rows: Sequence[Growth], path: Path) -> None:
-    """Time of a draft and size of the cache over the number of visual tokens."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    panels = figure.subplots(1, 3)
-    fields = ("first_draft", "round_draft", "cache_bytes")
-    titles = ("first draft, ms", "later drafts, ms", "cache, bytes")
-    for method in sorted({row.method for row in rows}):
-        own = [row for row in rows if row.method == method]
-        for panel, name in zip(panels, fields, strict=True):
-            heights = [getattr(row, name) for row in own]
-            panel.plot([row.visual_tokens for row in own], heights, marker="o", label=method)
-    for panel, title in zip(panels, titles, strict=True):
-        panel.set(title=title, xlabel="visual tokens", xscale="log", ylim=(0, None))
-    panels[0].legend()
-    figure.savefig(path, dpi=110)

@@ -1,11 +1,11 @@
-"""The image suite: every way to generate the same pictures, side by side, judged on both sides."""
+"""Who takes part in generating the same pictures, on which prompts, and how they are judged."""
 
 from __future__ import annotations
 
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -13,15 +13,13 @@ from PIL import Image
 
 from mmspec import catalog
 from mmspec.assembly import Recipe
-from mmspec.bench.contenders import Contender, EngineContender
-from mmspec.bench.race import Race, Standing
 from mmspec.engine import Engine
 from mmspec.pipelines import pipeline
 from mmspec.pipelines.image_options import Subject
 from mmspec.pipelines.image_run import to_image
 
 BASELINE = "plain loop"
-RAGGED_BATCH = 8
+BATCH = 8
 # What relaxes a method, from nothing to much; None is the method at its defaults.
 KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {
     "gsd": ("group_size", (1, 3, 10, 25, 50)),
@@ -55,34 +53,6 @@ class ImageBench:
     def __post_init__(self) -> None:
         if self.images < 1 or self.repeats < 1:
             raise ValueError("a benchmark needs at least one image and one repeat")
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """One method in one race.
-
-    Attributes:
-        method: Its row in the catalog; the baseline is ``none``.
-        knob: Name and value of what relaxes it, empty at its defaults.
-        standing: Its line in the race.
-        forwards: Passes of the target a picture.
-        round_cost: Seconds of a round's verification over those of a plain pass.
-        bias: Mean one-step bias that it reported.
-        quality: What the judge says of its pictures.
-    """
-
-    method: str
-    knob: str
-    standing: Standing
-    forwards: float
-    round_cost: float
-    bias: float
-    quality: dict[str, float]
-
-    @property
-    def accuracy(self) -> float:
-        """Share of the judge's questions that the pictures answer right."""
-        return self.quality["attribute_accuracy"]
 
 
 def subjects_of(bench: ImageBench, target: Any) -> list[Subject]:
@@ -124,40 +94,11 @@ def load(bench: ImageBench) -> Any:
     return pipeline("image", bench.model, method="none").target
 
 
-def race(
-    bench: ImageBench, target: Any, entries: Sequence[tuple[str, str, Engine]], tick: Any = None
-) -> list[Drawn]:
-    """Race methods against the plain loop, one picture at a time, and judge every picture.
-
-    Args:
-        bench: Prompts, repeats and sampling.
-        target: The loaded target.
-        entries: Method, knob and engine of each.
-        tick: Called after every prompt.
-    """
-    subjects = subjects_of(bench, target)
-    named = {f"{method} {knob}".strip(): engine for method, knob, engine in entries}
-    field: list[Contender] = [EngineContender(BASELINE, engine_for(bench, target, "none"))]
-    field += [EngineContender(name, engine) for name, engine in named.items()]
-    result = Race(field, BASELINE)
-    requests = [_request(bench, target, [subject]) for subject in subjects]
-    result.run(requests, bench.repeats, 1, tick or (lambda: None))
-    judge = catalog.resolve(catalog.IMAGE_SCORER)
-    drawn = []
-    labels = [("none", ""), *((method, knob) for method, knob, _ in entries)]
-    for (method, knob), standing, contender in zip(labels, result.standings(), field, strict=True):
-        ids = [rows[0] for rows in result.ids[standing.name]]
-        quality = judge(*_asked(subjects), _pictures(target, ids))
-        drawn.append(_drawn(method, knob, standing, contender, quality))
-    plain = drawn[0].round_cost
-    return [replace(one, round_cost=one.round_cost / plain) for one in drawn]
-
-
-def ragged_ratio(bench: ImageBench, target: Any, engine: Engine) -> float:
+def batch_ratio(bench: ImageBench, target: Any, engine: Engine) -> float:
     """Seconds of one batch of eight prompts over those of eight single runs."""
-    subjects = subjects_of(bench, target)[:RAGGED_BATCH]
-    together = _request(bench, target, subjects)
-    alone = [_request(bench, target, [subject]) for subject in subjects]
+    subjects = subjects_of(bench, target)[:BATCH]
+    together = request_for(bench, target, subjects)
+    alone = [request_for(bench, target, [subject]) for subject in subjects]
 
     def seconds(batches: Sequence[Any]) -> float:
         start, first = time.perf_counter(), 0
@@ -171,7 +112,8 @@ def ragged_ratio(bench: ImageBench, target: Any, engine: Engine) -> float:
     return ratios[1]
 
 
-def _request(bench: ImageBench, target: Any, subjects: Sequence[Subject]) -> Any:
+def request_for(bench: ImageBench, target: Any, subjects: Sequence[Subject]) -> Any:
+    """A batch of them."""
     given = {"guidance_scale": bench.guidance_scale, "temperature": bench.temperature}
     return target.request(*_asked(subjects), target.parameters(given))
 
@@ -183,26 +125,33 @@ def _asked(subjects: Sequence[Subject]) -> tuple[list[str] | None, list[int] | N
     return prompts or None, classes or None
 
 
+def judged(
+    target: Any, subjects: Sequence[Subject], ids: Sequence[Sequence[Any]]
+) -> dict[str, list[float]]:
+    """What the small world's judge says of every picture, by kind of question.
+
+    Args:
+        target: Turns units into pixels.
+        subjects: What was asked for.
+        ids: The units of each picture.
+
+    Returns:
+        Shares of right answers, one a picture; a kind that not every picture is asked is left out.
+    """
+    judge = catalog.resolve(catalog.IMAGE_SCORER)
+    pictures = _pictures(target, ids)
+    said = [
+        judge(*_asked([subject]), [picture])
+        for subject, picture in zip(subjects, pictures, strict=True)
+    ]
+    common = [name for name in said[0] if all(name in one for one in said)]
+    return {name: [one[name] for one in said] for name in common}
+
+
 def _pictures(target: Any, ids: Sequence[Sequence[Any]]) -> list[Image.Image]:
     cells = target.grid.cell_positions()
     pixels = target.to_pixels([[row[cell] for cell in cells] for row in ids])
     return [to_image(one.cpu()) for one in pixels]
-
-
-def _drawn(
-    method: str, knob: str, standing: Standing, contender: Any, quality: dict[str, float]
-) -> Drawn:
-    trace = contender.trace
-    metrics = trace.metrics
-    return Drawn(
-        method=method,
-        knob=knob,
-        standing=standing,
-        forwards=metrics.target_forwards / trace.requests,
-        round_cost=metrics.verify_seconds / max(metrics.rounds, 1),
-        bias=metrics.bias,
-        quality=quality,
-    )
 
 
 def entries_at_defaults(bench: ImageBench, target: Any) -> list[tuple[str, str, Engine]]:

@@ -34,12 +34,16 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def provenance(config: dict[str, Any], inputs: Iterable[bytes]) -> dict[str, Any]:
+def provenance(
+    config: dict[str, Any], inputs: Iterable[bytes], dtype: str, device: str
+) -> dict[str, Any]:
     """Everything needed to judge or repeat a measurement.
 
     Args:
         config: Full configuration of the run.
         inputs: Raw bytes of every input, hashed in order.
+        dtype: Number format of the models.
+        device: Where the target is.
     """
     digest = hashlib.sha256()
     for item in inputs:
@@ -49,7 +53,10 @@ def provenance(config: dict[str, Any], inputs: Iterable[bytes]) -> dict[str, Any
         "python": platform.python_version(),
         "versions": {name: _version(name) for name in _PACKAGES},
         "commit": _commit(),
+        "device": device,
         "threads": torch.get_num_threads(),
+        "dtype": dtype,
+        "seeds": "input i draws from seed i, in every repeat and for every method",
         "inputs_sha256": digest.hexdigest(),
         "config": config,
     }

@@ -1,29 +1,35 @@
-"""Medians and intervals of interleaved, paired timings."""
+"""Medians and intervals of interleaved, paired measurements."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, median
+
+DRAWS = 1000
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A median with its 95 % bootstrap interval."""
+    """A middle with its 95 % bootstrap interval."""
 
     middle: float
     low: float
     high: float
 
     def __str__(self) -> str:
-        return f"{self.middle:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return self.text(".2f")
+
+    def text(self, pattern: str) -> str:
+        """``middle [low, high]`` in a number format."""
+        return f"{self.middle:{pattern}} [{self.low:{pattern}}, {self.high:{pattern}}]"
 
 
 def ratio_of_rates(
     method: Sequence[Sequence[tuple[float, int]]],
     baseline: Sequence[Sequence[tuple[float, int]]],
-    draws: int = 1000,
+    draws: int = DRAWS,
     seed: int = 0,
 ) -> Interval:
     """How many times more tokens per second, paired by input and repeat.
@@ -57,11 +63,25 @@ def ratio_of_rates(
     everything = range(inputs)
     middle = median(ratio([row], everything) for row in range(repeats))
     rng = random.Random(seed)
-    samples = sorted(
+    samples = [
         ratio(rng.choices(range(repeats), k=repeats), rng.choices(everything, k=inputs))
         for _ in range(draws)
+    ]
+    return _interval(middle, samples)
+
+
+def mean_with_interval(values: Sequence[float], draws: int = DRAWS, seed: int = 0) -> Interval:
+    """The mean over inputs; its interval resamples them.
+
+    Raises:
+        ValueError: No value.
+    """
+    if not values:
+        raise ValueError("the mean of no values was asked for")
+    rng = random.Random(seed)
+    return _interval(
+        fmean(values), [fmean(rng.choices(values, k=len(values))) for _ in range(draws)]
     )
-    return Interval(middle, samples[int(0.025 * draws)], samples[int(0.975 * draws) - 1])
 
 
 def median_rate(cells: Sequence[Sequence[tuple[float, int]]]) -> float:
@@ -69,3 +89,9 @@ def median_rate(cells: Sequence[Sequence[tuple[float, int]]]) -> float:
     return median(
         sum(tokens for _, tokens in row) / sum(seconds for seconds, _ in row) for row in cells
     )
+
+
+def _interval(middle: float, samples: list[float]) -> Interval:
+    """The middle, and the samples' 2.5 % and 97.5 % points."""
+    ranked = sorted(samples)
+    return Interval(middle, ranked[int(0.025 * len(ranked))], ranked[int(0.975 * len(ranked)) - 1])
