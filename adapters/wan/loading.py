@@ -45,35 +45,42 @@ class TextEncoder:
         return states * read.attention_mask.unsqueeze(-1).to(states.dtype)
 
 
-def load_text_encoder(folder: str | Path, dtype: torch.dtype | None = None) -> TextEncoder:
+def load_text_encoder(
+    folder: str | Path, dtype: torch.dtype | None = None, length: int = TEXT_TOKENS
+) -> TextEncoder:
     """The text encoder of a diffusers pipeline folder, from local files only.
 
     Args:
-        folder: With ``text_encoder`` and ``tokenizer`` in it.
+        folder: With ``text_encoder`` (UMT5, or T5) in it; ``tokenizer`` lies beside or inside it.
         dtype: Number format, that of the files by default.
+        length: Tokens that are read.
 
     Raises:
-        ValueError: A part is missing.
+        ValueError: A part is missing, or the encoder is another one.
     """
-    from transformers import AutoTokenizer, UMT5EncoderModel
+    from transformers import AutoConfig, AutoTokenizer, T5EncoderModel, UMT5EncoderModel
 
     folder = Path(folder)
-    if absent := [part for part in ("text_encoder", "tokenizer") if not (folder / part).is_dir()]:
+    encoder, words = folder / "text_encoder", folder / "tokenizer"
+    if (encoder / "tokenizer_config.json").is_file():
+        words = encoder
+    if absent := [path.name for path in dict.fromkeys((encoder, words)) if not path.is_dir()]:
         raise ValueError(
             f"{folder} has no {' and no '.join(absent)}; give the folder of a diffusers Wan "
             "pipeline, or a ready encoder"
         )
-    model = UMT5EncoderModel.from_pretrained(
-        folder / "text_encoder", dtype=dtype or "auto", local_files_only=True
-    )
-    return TextEncoder(
-        model, AutoTokenizer.from_pretrained(folder / "tokenizer", local_files_only=True)
-    )
+    kinds = {"umt5": UMT5EncoderModel, "t5": T5EncoderModel}
+    found = AutoConfig.from_pretrained(encoder, local_files_only=True).model_type
+    if found not in kinds:
+        raise ValueError(f"{encoder} is a {found}; Wan models read {' or '.join(kinds)}")
+    model = kinds[found].from_pretrained(encoder, dtype=dtype or "auto", local_files_only=True)
+    tokenizer = AutoTokenizer.from_pretrained(words, local_files_only=True)
+    return TextEncoder(model, tokenizer, length)
 
 
 def load_target(
     path: str | Path,
-    shared: str | Path,
+    shared: str | Path | WanTarget,
     *,
     encoder: Encoder | None = None,
     schedule: Schedule | None = None,
@@ -81,6 +88,7 @@ def load_target(
     window: int | None = None,
     sink: int = 0,
     rebuild: int | None = None,
+    text_tokens: int = TEXT_TOKENS,
     heads: int | None = None,
     averaged: bool = True,
     device: torch.device | str = "cpu",
@@ -92,18 +100,20 @@ def load_target(
         path: The transformer, as :func:`~adapters.wan.checkpoints.load_wan` takes it: a diffusers
             folder, Wan's original files, or a file of Self-Forcing, CausVid or Krea.
         shared: Diffusers folder with the autoencoder, and the text encoder unless ``encoder`` is
-            given.
-        encoder: From a prompt to the text states; spares loading a second one for a drafter.
+            given; or a target, whose own are used: a drafter needs none beside them.
+        encoder: From a prompt to the text states.
         schedule: Steps that the model was distilled for; those of Self-Forcing by default. Krea's
             has ``final_zero_step``.
         block_frames: Latent frames of a block.
         window: Latent frames that are remembered; None keeps all.
         sink: First frames that stay in the window.
         rebuild: Frames that Krea's discipline keeps, 3 in its program; None carries the cache on.
+        text_tokens: Tokens of a prompt that are read.
         heads: As for ``load_wan``.
         averaged: As for ``load_wan``.
         device: Where everything is put.
-        dtype: Number format of the transformer.
+        dtype: Number format of the transformer and the text encoder. The autoencoder is kept as it
+            is stored, but in float32 if this is.
 
     Raises:
         ValueError: Files that do not fit, or a window beside ``rebuild``.
@@ -113,8 +123,10 @@ def load_target(
     transformer = load_wan(path, heads=heads, averaged=averaged, dtype=dtype).to(device)
     wan = BlockCausalWan(transformer, block_frames)
     model = WanBlocks(wan, window, sink) if rebuild is None else RebuiltWan(wan, rebuild)
-    vae = WanVae(load_vae(shared).to(device))
+    if isinstance(shared, WanTarget):
+        return WanTarget(model, shared.vae, schedule or few_steps(), encoder or shared.encoder)
+    vae = WanVae(load_vae(shared, dtype if dtype == torch.float32 else None).to(device))
     if encoder is None:
-        encoder = load_text_encoder(shared, dtype)
+        encoder = load_text_encoder(shared, dtype, text_tokens)
         encoder.model.to(device)
     return WanTarget(model, vae, schedule or few_steps(), encoder)

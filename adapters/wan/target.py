@@ -11,8 +11,9 @@ from torch import Tensor
 
 from adapters.wan.blocks import BlockCausalWan, WanContext
 from adapters.wan.vae import WanVae
+from mmspec.video_target import VideoDefaults
 from video_ar.request import VideoRequest
-from video_ar.schedule import Schedule
+from video_ar.schedule import Schedule, blocks_of, pixel_frames
 from video_ar.target import BlockTarget
 
 TEXT_TOKENS = 512  # the released models read so many, zeros after the prompt
@@ -118,7 +119,14 @@ class WanTarget(BlockTarget):
         vae: Shared by target and drafter.
         schedule: The steps that the model was distilled for.
         encoder: ``(prompt) -> (1, tokens, width)``, zeros after the prompt.
+
+    Attributes:
+        name: What to call the model.
+        defaults: What a pipeline makes where the call does not say.
     """
+
+    name = "wan"
+    defaults = VideoDefaults()
 
     def __init__(
         self, model: WanBlocks | RebuiltWan, vae: WanVae, schedule: Schedule, encoder: Any
@@ -129,6 +137,24 @@ class WanTarget(BlockTarget):
         self.format = BlockFormat(
             config.in_channels, model.wan.block_frames, config.text_dim, schedule
         )
+
+    @property
+    def device(self) -> torch.device:
+        """Where it runs."""
+        return next(self._transformer.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of its matrices."""
+        return self._transformer.blocks[0].attn1.to_q.weight.dtype  # type: ignore[no-any-return]
+
+    def blocks_of(self, num_frames: int) -> int:
+        """As :func:`video_ar.schedule.blocks_of`, for this model."""
+        return blocks_of(num_frames, self.format.frames, self.vae.temporal)
+
+    def frames_of(self, blocks: int) -> int:
+        """Pictures of a video of so many blocks."""
+        return pixel_frames(blocks * self.format.frames, temporal=self.vae.temporal)
 
     @torch.no_grad()
     def request(
@@ -147,7 +173,6 @@ class WanTarget(BlockTarget):
             ValueError: Sides that the model cannot cut into patches, or text states that do not
                 fit it.
         """
-        model = self.model.wan.model  # type: ignore[attr-defined]
         sides = [2 ** len(self.vae.vae.config.temperal_downsample) * one for one in self._patch()]
         if height < 1 or width < 1 or height % sides[0] or width % sides[1]:
             raise ValueError(
@@ -161,19 +186,22 @@ class WanTarget(BlockTarget):
                 f"encoder gave {tuple(text.shape)}"
             )
         scale = [side // patch for side, patch in zip(sides, self._patch(), strict=True)]
-        device = next(model.parameters()).device
         shape = (self.format.channels, self.format.frames, height // scale[0], width // scale[1])
         return VideoRequest(
             blocks=blocks,
             shape=shape,
             schedule=self.schedule,
-            conditions={"text": text.to(device)},
+            conditions={"text": text.to(self.device)},
             prompt=prompt,
-            device=device,
+            device=self.device,
             temporal=self.vae.temporal,
             **rest,
         )
 
     def _patch(self) -> tuple[int, int]:
-        _, rows, columns = self.model.wan.model.config.patch_size  # type: ignore[attr-defined]
+        _, rows, columns = self._transformer.config.patch_size
         return rows, columns
+
+    @property
+    def _transformer(self) -> Any:
+        return self.model.wan.model  # type: ignore[attr-defined]

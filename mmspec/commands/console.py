@@ -10,6 +10,8 @@ import sys
 from argparse import Namespace
 from typing import Any, TextIO
 
+_PACKAGES = ("mmspec", "lm_drafting", "image_ar", "video_ar", "adapters")
+
 
 class UsageError(ValueError):
     """Wrong usage noticed after parsing; the command ends with status 2."""
@@ -108,8 +110,9 @@ class _Handler(logging.Handler):
 
 
 def _route_warnings() -> None:
-    """Show the library's warnings in our own form, once however often ``main`` is called."""
-    logger = logging.getLogger("mmspec")
-    if not any(isinstance(handler, _Handler) for handler in logger.handlers):
-        logger.addHandler(_Handler(logging.WARNING))
-        logger.propagate = False
+    """Show the libraries' warnings in our own form, once however often ``main`` is called."""
+    for package in _PACKAGES:
+        logger = logging.getLogger(package)
+        if not any(isinstance(handler, _Handler) for handler in logger.handlers):
+            logger.addHandler(_Handler(logging.WARNING))
+            logger.propagate = False

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmspec import catalog
 from mmspec.commands.console import Console, UsageError
-from mmspec.commands.prompts import MOST_BYTES, lines_of, read_text
-from mmspec.commands.running import check_folder, check_method, load_pipeline
+from mmspec.commands.prompts import add_prompts, prompts_of
+from mmspec.commands.running import check_folder, check_method, load_pipeline, pairs_of
 from mmspec.commands.values import add_machine, add_model, add_output, number, whole
-from mmspec.pipelines.image_options import MAX_IMAGES, MODEL_OPTIONS, ImageOptions, check_prompts
+from mmspec.pipelines.image_options import MAX_IMAGES, MODEL_OPTIONS, ImageOptions
 from mmspec.pipelines.options import MAX_BATCH
 
 if TYPE_CHECKING:
@@ -32,12 +31,7 @@ _OPTIONS = (*MODEL_OPTIONS, "seed", "batch_size", "score", "num_images_per_promp
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes; defaults come from :class:`ImageOptions`."""
-    parser.add_argument(
-        "prompts", nargs="*", metavar="PROMPT", help="what to draw; - reads stdin, one a line"
-    )
-    parser.add_argument(
-        "--prompts", dest="file", type=Path, metavar="FILE", help="file of prompts, one a line"
-    )
+    add_prompts(parser, "what to draw")
     parser.add_argument(
         "--class-id", type=whole(0), nargs="+", metavar="N", help="classes to draw, by number"
     )
@@ -147,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw; 1 if it was interrupted."""
     options = _check(args)
     console = Console(args)
-    prompts = None if args.class_id or args.list_classes else _prompts(args)
+    prompts = None if args.class_id or args.list_classes else prompts_of(args, "image")
     if not args.list_classes:
         args.out.mkdir(parents=True, exist_ok=True)  # before minutes of work rather than after
     more = {name: getattr(args, name) for name in _LOADING}
@@ -203,7 +197,7 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
     if args.score and args.model not in catalog.embedded("image"):
         known = ", ".join(catalog.embedded("image"))
         raise UsageError(f"--score needs a model of the small world: {known}")
-    options = _method_options(args.option)
+    options = pairs_of(args.option)
     if args.mode is not None:
         options["mode"] = args.mode
     try:
@@ -213,35 +207,3 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(str(error)) from None
     return options
-
-
-def _method_options(given: list[str]) -> dict[str, Any]:
-    """``NAME=VALUE`` pairs; a value is read as JSON where it is JSON, else as text."""
-    options: dict[str, Any] = {}
-    for pair in given:
-        name, equals, text = pair.partition("=")
-        if not (name and equals):
-            raise UsageError(f"--option takes NAME=VALUE, got {pair!r}")
-        try:
-            value = json.loads(text)
-        except ValueError:
-            value = text
-        options[name.replace("-", "_")] = value
-    return options
-
-
-def _prompts(args: argparse.Namespace) -> list[str]:
-    """The prompts of the command line, of stdin and of the file, in this order."""
-    prompts: list[str] = []
-    for given in args.prompts:
-        prompts += lines_of(sys.stdin.read(MOST_BYTES)) if given == "-" else [given]
-    if args.file is not None:
-        prompts += lines_of(read_text(args.file))
-    if not prompts:
-        where = f"'{args.file}'" if args.file is not None else "stdin"
-        raise UsageError(f"there is no prompt in {where}; write one a line")
-    try:
-        check_prompts(prompts, args.model)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    return prompts

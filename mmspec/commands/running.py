@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 from pathlib import Path
 from typing import Any
 
 from mmspec import catalog
 from mmspec.commands.console import UsageError, hush_libraries
+
+_PLAN = ("draft_length", "tree_width", "tree_budget")  # not every command has them
 
 
 def check_method(args: argparse.Namespace, family: str = "text") -> None:
@@ -37,6 +40,25 @@ def check_folder(out: Path | None) -> None:
         raise UsageError(f"--out must be a folder, and '{out}' is a file")
 
 
+def pairs_of(given: list[str], flag: str = "--option") -> dict[str, Any]:
+    """``NAME=VALUE`` pairs; a value is read as JSON where it is JSON, else as text.
+
+    Raises:
+        UsageError: Something without a name or an equals sign.
+    """
+    options: dict[str, Any] = {}
+    for pair in given:
+        name, equals, text = pair.partition("=")
+        if not (name and equals):
+            raise UsageError(f"{flag} takes NAME=VALUE, got {pair!r}")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            value = text
+        options[name.replace("-", "_")] = value
+    return options
+
+
 def load_pipeline(task: str, args: argparse.Namespace, **more: Any) -> Any:
     """The pipeline of a task as the command line asks for it; ``more`` is the task's own."""
     import torch
@@ -54,8 +76,6 @@ def load_pipeline(task: str, args: argparse.Namespace, **more: Any) -> Any:
         device=args.device,
         dtype=args.dtype,
         revision=args.revision,
-        draft_length=args.draft_length,
-        tree_width=args.tree_width,
-        tree_budget=args.tree_budget,
+        **{name: getattr(args, name) for name in _PLAN if hasattr(args, name)},
         **more,
     )

@@ -15,7 +15,8 @@ from mmspec.commands.prompts import lines_of, read_text
 from mmspec.commands.recipes import add_recipe, recipe_of
 from mmspec.commands.running import check_folder
 from mmspec.commands.values import add_machine, whole
-from mmspec.pipelines.image_options import Subject, check_prompts
+from mmspec.pipelines.image_options import Subject
+from mmspec.pipelines.prompts import check_prompts
 
 if TYPE_CHECKING:
     from torch import Tensor

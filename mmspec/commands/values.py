@@ -44,19 +44,21 @@ def number(least: float, most: float = math.inf, *, above: bool = False) -> Call
 
 
 def add_model(
-    parser: argparse.ArgumentParser, family: str = "text", longest: int = 64
+    parser: argparse.ArgumentParser, family: str = "text", longest: int | None = 64
 ) -> argparse._ArgumentGroup:
     """Options every command that runs a method has; returns their group for more.
 
     Args:
         parser: Gets the options.
         family: Family of the methods.
-        longest: Most draft steps that may be asked for.
+        longest: Most draft steps that may be asked for; None where drafts have one length.
     """
-    models = ", ".join(catalog.embedded(family))
+    embedded = tuple(catalog.embedded(family))
     group = parser.add_argument_group("model and method")
     group.add_argument(
-        "--model", default="tiny", help=f"{models}, a folder or a Hub id (default: %(default)s)"
+        "--model",
+        default=embedded[0],
+        help=f"{', '.join(embedded)}, a folder or a Hub id (default: %(default)s)",
     )
     group.add_argument("--revision", help="revision of a Hub model")
     group.add_argument(
@@ -66,6 +68,8 @@ def add_model(
         help=f"auto or one of {', '.join(catalog.names(family))} (default: %(default)s)",
     )
     group.add_argument("--drafter", metavar="PATH", help="folder or Hub id of a drafter")
+    if longest is None:
+        return group
     group.add_argument("--draft-length", type=whole(1, longest), help="most draft steps a round")
     group.add_argument("--tree-width", type=whole(1, 64), help="children of a node of the tree")
     group.add_argument("--tree-budget", type=whole(1, 512), help="most drafted tokens a round")

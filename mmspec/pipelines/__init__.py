@@ -12,28 +12,34 @@ __all__ = ["TASKS", "default_prompt", "pipeline"]
 TASKS: dict[str, str] = {
     "caption": "mmspec.pipelines.loading:load_captioner",
     "image": "mmspec.pipelines.image:load_painter",
+    "video": "mmspec.pipelines.video:load_filmmaker",
 }
 
 
-def pipeline(task: str, model: Any = "tiny", **options: Any) -> Any:
+def pipeline(task: str, model: Any = None, **options: Any) -> Any:
     """A callable that does a task with a model, speculatively.
 
     Args:
-        task: ``"caption"``: pictures and clips to text; ``"image"``: prompts or classes to images.
-        model: ``"tiny"`` (comes with the package), a local folder, a Hub id, or a ready object.
-        **options: See :func:`mmspec.pipelines.loading.load_captioner` and
-            :func:`mmspec.pipelines.image.load_painter`.
+        task: ``"caption"``: pictures and clips to text; ``"image"``: prompts or classes to images;
+            ``"video"``: prompts to videos.
+        model: A local folder, a Hub id, or a ready object; None takes the one that comes with the
+            package.
+        **options: See :func:`mmspec.pipelines.loading.load_captioner`,
+            :func:`mmspec.pipelines.image.load_painter` and
+            :func:`mmspec.pipelines.video.load_filmmaker`.
 
     Returns:
-        A :class:`~mmspec.pipelines.caption.CaptionPipeline` or an
-        :class:`~mmspec.pipelines.image.ImagePipeline`.
+        A :class:`~mmspec.pipelines.caption.CaptionPipeline`, an
+        :class:`~mmspec.pipelines.image.ImagePipeline` or a
+        :class:`~mmspec.pipelines.video.VideoPipeline`.
 
     Raises:
         ValueError: Unknown task, method or method option; the message lists the known ones.
     """
     if task not in TASKS:
         raise ValueError(f"unknown task '{task}'; tasks are {', '.join(TASKS)}")
-    return resolve(TASKS[task])(model, **options)
+    given = () if model is None else (model,)
+    return resolve(TASKS[task])(*given, **options)
 
 
 def default_prompt(model: str = "", clip: bool = False) -> str:

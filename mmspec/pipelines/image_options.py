@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from mmspec import catalog
 from mmspec.pipelines.options import MAX_BATCH, keywords
+from mmspec.pipelines.prompts import check_prompts
 
 if TYPE_CHECKING:
     from mmspec.pipelines.image_result import ImageOutput
 
 MAX_IMAGES = 10_000  # of one prompt
-MAX_WORDS = 1_000  # of one prompt; models refuse earlier, after they are loaded
 OUTPUT_TYPES = ("pil", "pt", "np")
 # What a target decides about: those that are None take its own defaults.
 MODEL_OPTIONS = (
@@ -112,7 +111,12 @@ class Subject:
 def subjects_of(
     prompt: str | Sequence[str] | None, class_id: int | Sequence[int] | None, model: str = ""
 ) -> list[Subject]:
-    """One subject for each prompt or class given; see :func:`check_prompts` for ``model``.
+    """One subject for each prompt or class given.
+
+    Args:
+        prompt: What to draw.
+        class_id: Instead of prompts.
+        model: As in :func:`~mmspec.pipelines.prompts.check_prompts`.
 
     Raises:
         ValueError: Neither or both are given, a prompt is empty or too long, a class is negative.
@@ -135,36 +139,3 @@ def subjects_of(
         if number < 0:
             raise ValueError(f"class_id must be 0 or above, got {number}")
     return [Subject(class_id=number) for number in numbers]
-
-
-def check_prompts(texts: Sequence[str], model: str = "") -> None:
-    """Refuse what cannot be drawn, before a model is loaded.
-
-    Args:
-        texts: Prompts.
-        model: Name of the model; the embedded ones know the words of the small world only.
-
-    Raises:
-        ValueError: No prompt, an empty one, one of more than :data:`MAX_WORDS` words, or words that
-            an embedded model does not know.
-        TypeError: A prompt that is no text.
-    """
-    read = catalog.resolve(catalog.IMAGE_WORDS) if model in catalog.embedded("image") else None
-    if not texts:
-        raise ValueError("the list of prompts is empty; give at least one")
-    for place, text in enumerate(texts):
-        which = f"prompt {place}" if len(texts) > 1 else "the prompt"
-        if not isinstance(text, str):
-            raise TypeError(f"{which} must be text, got {type(text).__name__}")
-        words = len(text.split())
-        if not words:
-            raise ValueError(f"{which} is empty; say what to draw")
-        if words > MAX_WORDS:
-            raise ValueError(
-                f"{which} has {words:,} words, at most {MAX_WORDS:,} are read; shorten it"
-            )
-        try:
-            if read is not None:
-                read(text)
-        except ValueError as error:
-            raise ValueError(f"{which}: {error}") from None

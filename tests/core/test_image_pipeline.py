@@ -14,7 +14,7 @@ from mmspec import catalog, pipeline
 from mmspec.heatmap import COLOURS, draw_heatmap
 from mmspec.pictures import file_stem, save_png
 from mmspec.pipelines.image import ImagePipeline
-from mmspec.pipelines.image_options import MAX_WORDS
+from mmspec.pipelines.prompts import MAX_WORDS
 from mmspec.pipelines.result import Interrupted
 from tests.core.image_target import CODES, HERE, ROWS, ToyImages
 from tests.core.image_target import given as loaded
