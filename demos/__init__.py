@@ -9,7 +9,8 @@ arguments optional, that returns ``gr.Blocks``; a row of ``demos.app.TABS`` join
 - :class:`demos.settings.Lazy` holds the model, loaded by the first run on the machine's thread.
 - :func:`demos.page.notice`, :func:`demos.page.run_buttons` and :func:`demos.page.connect` make the
   place for sentences and the buttons that start and stop a run.
-- The handler takes the inputs and a ``gr.Request``, checks what is cheap to check, and yields
+- The handler, a function or a method (Gradio does not see the annotations of a partial), takes the
+  inputs and a ``gr.Request``, checks what is cheap to check, and yields
   dictionaries of outputs by component while it follows
   ``machine.watch(session(request), work)``. It is wrapped by :func:`demos.errors.guarded`, which
   turns whatever is raised, and being stopped, into a sentence. In between come

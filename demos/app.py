@@ -8,12 +8,12 @@ from types import ModuleType
 
 import gradio as gr
 
-from demos import methods, page
+from demos import caption, methods, page
 from demos.serving import Machine
 from demos.settings import Settings
 
 # Modules with TITLE, FAMILY and build_demo(settings, machine), in the order of the tabs.
-TABS: tuple[ModuleType, ...] = (methods,)
+TABS: tuple[ModuleType, ...] = (caption, methods)
 
 _HEAD = (
     '<header class="mm-head"><h1>mmspec</h1><p>A cheap drafter proposes, the model checks the '
@@ -36,7 +36,7 @@ def build_demo(
         with gr.Tabs(elem_classes=["mm-tabs"]):
             for tab in TABS:
                 with gr.Tab(tab.TITLE, id=tab.TITLE.lower()):
-                    tab.build_demo((settings or {}).get(tab.FAMILY), machine).render()
+                    tab.build_demo((settings or {}).get(tab.FAMILY), machine)
     return demo
 
 

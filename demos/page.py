@@ -14,6 +14,7 @@ from demos.errors import notice_html, sentence
 from demos.serving import Machine
 from demos.settings import Settings
 from mmspec.catalog import embedded_folder
+from mmspec.commands.console import hush_libraries
 from mmspec.commands.demo import HOST, add_serving
 from mmspec.commands.values import add_machine, add_model
 from mmspec.media import MediaLimits
@@ -23,7 +24,7 @@ MAX_FILE_BYTES = 64 * 2**20
 LIMITS = MediaLimits(max_file_bytes=MAX_FILE_BYTES, max_seconds=600.0, max_clip_pixels=2**26)
 UPLOADS_KEPT = (600, 3600)  # every 10 minutes, uploads older than an hour are deleted
 PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-_STYLE = Path(__file__).with_name("style.css")
+_STYLES = sorted(Path(__file__).parent.glob("*.css"))
 _FONT = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
 
 
@@ -114,8 +115,9 @@ def launch(
         max_file_size=MAX_FILE_BYTES,
         show_error=True,
         footer_links=["settings"],
+        allowed_paths=[str(path.parent) for path in samples()[:1]],
         theme=theme(),
-        css_paths=[_STYLE],
+        css_paths=[*_STYLES],
         **options,
     )
 
@@ -146,6 +148,7 @@ def run_alone(build: Callable[..., gr.Blocks], family: str, about: str) -> int:
     add_machine(parser)
     add_serving(parser)
     args = parser.parse_args()
+    hush_libraries()
     settings = Settings(args.model, args.drafter, args.revision, args.device, args.dtype)
     try:
         demo = build(settings, Machine(args.threads))

@@ -20,11 +20,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("image", "draws pictures", "image-"),
         ("video", "makes videos", "video-"),
     ):
-        known = ", ".join(catalog.embedded(family)) or "none embedded"
+        known = list(catalog.embedded(family))
         group.add_argument(
             f"--{prefix}model",
-            default="tiny",
-            help=f"what {what}: {known}, a folder or a Hub id (default: %(default)s)",
+            default=known[0],
+            help=f"what {what}: {', '.join(known)}, a folder or a Hub id (default: %(default)s)",
         )
         group.add_argument(f"--{prefix}drafter", metavar="PATH", help="its drafter")
     group.add_argument("--revision", help="revision of a Hub model that captions")

@@ -88,6 +88,23 @@ class CaptionPipeline:
         if prompt is not None:
             self.target.prepare([[]], [prompt])
 
+    def check_length(self, inputs: dict[str, Any], sampling: Sampling) -> None:
+        """Refuse what the model's position table cannot hold, before the cache is allocated.
+
+        Raises:
+            ValueError: Prompt and caption together are too long.
+        """
+        config = getattr(getattr(self.target, "model", None), "config", None)
+        text = config.get_text_config() if config is not None else None
+        limit = getattr(text, "max_position_embeddings", None)
+        length = int(inputs["input_ids"].shape[1])
+        if limit and length + sampling.max_new_tokens > limit:
+            raise ValueError(
+                f"the prompt has {length} tokens and max_new_tokens asks for "
+                f"{sampling.max_new_tokens} more, but the model holds {limit}; "
+                "lower max_new_tokens, take fewer frames or shorten the prompt"
+            )
+
     def prepare(self, media: Sequence[Picture | Clip], prompt: str | None) -> dict[str, Any]:
         """The target's tensors for a batch; a model without video input sees frames as pictures."""
         clips_too = bool(getattr(self.target, "supports_video", False))

@@ -115,7 +115,7 @@ class Run:
         trace, baseline = self.result.trace, self.result.baseline
         with torch.inference_mode():
             inputs = self.pipe.prepare([media for _, _, media in ready], self.prompt)
-            self._check_length(inputs)
+            self.pipe.check_length(inputs, self.sampling)
             self._note_route(inputs)
             if baseline is not None:
                 self.pipe.warm_up(inputs, self.sampling, seeds)
@@ -141,19 +141,6 @@ class Run:
             self.result.method = "+".join(self._methods)
             if route.why:
                 self.result.notes.append(route.why)
-
-    def _check_length(self, inputs: dict[str, Any]) -> None:
-        """Refuse what the model's position table cannot hold, before the cache is allocated."""
-        config = getattr(getattr(self.pipe.target, "model", None), "config", None)
-        text = config.get_text_config() if config is not None else None
-        limit = getattr(text, "max_position_embeddings", None)
-        length = int(inputs["input_ids"].shape[1])
-        if limit and length + self.sampling.max_new_tokens > limit:
-            raise ValueError(
-                f"the prompt has {length} tokens and max_new_tokens asks for "
-                f"{self.sampling.max_new_tokens} more, but the model holds {limit}; "
-                "lower max_new_tokens, take fewer frames or shorten the prompt"
-            )
 
     def _fail(self, outputs: list[Caption], error: BaseException) -> None:
         if self.options.on_error == "raise":
