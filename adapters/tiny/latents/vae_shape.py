@@ -36,7 +36,7 @@ def build_vae() -> AutoencoderKL:
     model = AutoencoderKL(**VAE_SHAPE)
     start_filters(model, CHANNELS)
     model = model.to(memory_format=torch.channels_last)
-    hold_as_matrices(model, torch.channels_last)
+    hold_as_matrices(model)
     return model
 
 

@@ -30,21 +30,44 @@ from .vae_shape import CHANNELS, GRID_SIDE, build_vae, plain_vae
 
 log = logging.getLogger(__name__)
 
-VAE = Stage("video-vae", steps=2400, rate=5e-3, warmup=20, decay=0.6, save_every=100)
-ROWS = 6
-CUT = 9  # pictures: the first latent frame and two more
+# First short cuts. Then longer ones, without which films fall apart after the third latent frame,
+# and single pictures, which are cheap and each another one.
+STAGES = (
+    Stage("video-vae", steps=1200, rate=5e-3, warmup=20, decay=0.6, save_every=100),
+    Stage("video-vae-long", steps=900, rate=5e-3, warmup=20, decay=0.7, save_every=100),
+)
+# Films of a step and frames of each, in turns.
+CUTS = (((6, 9),), ((2, 17), (1, 33)))
+PICTURES = 8
 # Of the divergence of one latent number from a standard normal, beside the loss of the pictures.
 KL_WEIGHT = 1e-4
-_FIRST_SEED = 80_000_000
+_FIRST_SEED, _APART = 80_000_000, 1_000_000
 _SCALE_FILMS = 24
 
 
-def vae_loss(vae: Any, step: int, rows: int = ROWS) -> Tensor:
-    """Loss of a step: distance of pictures, and a little of the latents' divergence."""
-    films = [film_from_seed(_FIRST_SEED + step * rows + row, count=3) for row in range(rows)]
+def long_loss(vae: Any, step: int) -> Tensor:
+    """Loss of a step of the second stage: a long cut, and pictures of other films."""
+    apart = _FIRST_SEED + _APART
+    rows, frames = CUTS[1][step % len(CUTS[1])]
+    return vae_loss(vae, step, rows, frames, apart) + vae_loss(
+        vae, step, PICTURES, 1, apart + _APART
+    )
+
+
+def vae_loss(vae: Any, step: int, rows: int, frames: int, first: int = _FIRST_SEED) -> Tensor:
+    """Distance of pictures, and a little of the latents' divergence.
+
+    Args:
+        vae: Under training.
+        step: Decides which cuts.
+        rows: Films of a step.
+        frames: Of each cut.
+        first: Seed of the first film.
+    """
+    films = [film_from_seed(first + step * rows + row, count=3) for row in range(rows)]
     rng = random.Random(step)
-    starts = [rng.randint(0, FILM_FRAMES - CUT) for _ in films]
-    pixels = cut_pixels(films, starts, CUT)
+    starts = [rng.randint(0, FILM_FRAMES - frames) for _ in films]
+    pixels = cut_pixels(films, starts, frames).contiguous(memory_format=torch.channels_last_3d)
     posterior = vae.encode(pixels).latent_dist
     latents = posterior.sample(torch.Generator().manual_seed(step))
     divergence = posterior.kl().mean() / (CHANNELS * GRID_SIDE**2 * latents.shape[2])
@@ -69,8 +92,12 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(30)
     vae: AutoencoderKLWan = build_vae()
-    stage = replace(VAE, steps=options.steps)
-    train(stage, vae, lambda step: vae_loss(vae, step, options.rows), options.work)
+    ((rows, frames),) = CUTS[0]
+    losses = (lambda step: vae_loss(vae, step, rows, frames), lambda step: long_loss(vae, step))
+    lengths = options.steps or [stage.steps for stage in STAGES]
+    stages = [replace(stage, steps=n) for stage, n in zip(STAGES, lengths, strict=True)]
+    for stage, loss in zip(stages, losses, strict=True):
+        train(stage, vae, loss, options.work)
     save_folder(plain_vae(vae, *latent_scale(vae, options.films)), options.out, torch.bfloat16)
     # Scores are those of the weights on disk, in the number format they are stored in.
     scores = vae_scores(load_vae(options.out, torch.float32), options.films)
@@ -78,13 +105,14 @@ def main(arguments: list[str] | None = None) -> None:
     parts = {
         "thousands": sum(parameter.numel() for parameter in vae.parameters()) / 1e3,
         "channels": CHANNELS,
-        "rows": options.rows,
-        "frames": CUT,
-        "rate": stage.rate,
-        "decay": stage.decay,
+        "rows": rows,
+        "frames": frames,
+        "long": " or ".join(f"{many} of {length}" for many, length in CUTS[1]),
+        "pictures": PICTURES,
         "divergence": KL_WEIGHT,
     }
-    write_vae_card(options.out, options.work, scores, parts, options.threads)
+    names = [stage.name for stage in stages]
+    write_vae_card(options.out, options.work, names, scores, parts, options.threads)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -92,8 +120,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder of the finished model")
     parser.add_argument("--work", type=Path, default=Path("runs/video-vae"), help="checkpoints")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--steps", type=int, default=VAE.steps)
-    parser.add_argument("--rows", type=int, default=ROWS, help="cuts per step")
+    parser.add_argument("--steps", type=int, nargs=len(STAGES), help="of each stage")
     parser.add_argument("--films", type=int, default=_SCALE_FILMS, help="to scale and score with")
     return parser.parse_args(arguments)
 

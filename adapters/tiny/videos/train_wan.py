@@ -27,7 +27,7 @@ from .parallel import install_parallel
 from .store import FilmData, stored_films
 from .text_encoder import encode
 from .wan_card import write_wan_card
-from .wan_shape import DRAFTER, TARGET
+from .wan_shape import DRAFTER, TARGET, WAN_SETTINGS
 from .wan_trainee import Trainee, wan_loss
 
 log = logging.getLogger(__name__)
@@ -102,6 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     train(stage, trainee, step_loss, options.work)
     trainee.update_average()
     save_folder(trainee.averaged, options.out, torch.bfloat16)
+    WAN_SETTINGS.save(options.out)
     loss = held_out_loss(trainee.averaged, unseen, text, options.rows)
     log.info("held out: %.4f", loss)
     write_wan_card(

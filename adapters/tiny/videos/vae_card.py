@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from adapters.tiny.curves import plot_curves, read_curves
+from adapters.tiny.curves import plot_curves, read_curves, stage_table
 
 _CARD = """\
 # Tiny video autoencoder
@@ -26,12 +26,14 @@ latents, memory = vae.encode(pixels)  # (batch, 3, 4n + 1, 64, 64) in [-1, 1]
 
 ## Recipe
 
-{steps} steps of {rows} cuts of {frames} pictures, {minutes:.0f} minutes on {cores}, float32. Muon
-for the filters, AdamW for the rest, peak rate {rate:g}, linear decay over the last {decay:.0%}. The
-loss is the mean distance of pixels plus its square plus half the distance of differences to the
-right and below, plus {divergence:g} times the divergence of a latent number from a standard normal.
-The config holds mean and deviation of each latent channel. One command repeats it, and continues
-after a kill:
+{recipe}
+
+First {rows} cuts of {frames} frames a step; then, in turns, {long} frames, and {pictures} single
+frames of other films. Without long cuts, films fall apart after the length of the short ones.
+float32; Muon for the filters, AdamW for the rest. The loss is the mean distance of pixels plus its
+square plus half the distance of differences to the right and below, plus {divergence:g} times the
+divergence of a latent number from a standard normal. The config holds mean and deviation of each
+latent channel. One command repeats it, and continues after a kill:
 
 ```
 python -m adapters.tiny.videos.train_video_vae --out adapters/tiny/weights/wan/vae
@@ -49,6 +51,7 @@ Held-out films, {psnr:.1f} dB. Of shape, colour and size of their things the jud
 def write_vae_card(
     out: Path,
     work: Path,
+    stages: Sequence[str],
     scores: Mapping[str, float],
     parts: Mapping[str, object],
     threads: int,
@@ -57,19 +60,17 @@ def write_vae_card(
 
     Args:
         out: Folder with the weights.
-        work: Folder with the loss curve `video-vae.jsonl`.
+        work: Folder with the loss curves.
+        stages: Names of the stages.
         scores: From :func:`adapters.tiny.videos.vae_scores.vae_scores`.
-        parts: Of the recipe: thousands of parameters, channels, rows, frames, rate, decay,
+        parts: Of the recipe: thousands of parameters, channels, rows, frames, long, pictures,
             divergence.
         threads: CPU cores that the training used.
     """
-    curves = read_curves(work, ["video-vae"])
+    curves = read_curves(work, stages)
     size = (out / "diffusion_pytorch_model.safetensors").stat().st_size
-    rows = curves["video-vae"]
     text = _CARD.format(
-        steps=len(rows),
-        minutes=rows[-1]["seconds"] / 60,
-        cores="1 CPU core" if threads == 1 else f"{threads} CPU cores",
+        recipe=stage_table(curves, "1 CPU core" if threads == 1 else f"{threads} CPU cores"),
         kilobytes=size / 1e3,
         **parts,
         **scores,

@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from .text_encoder import TEXT_DIM
-from .vae_shape import CHANNELS
+from adapters.tiny.world.films import FILM_RATE
+from adapters.wan.settings import WanSettings
+
+from .text_encoder import TEXT_DIM, TEXT_TOKENS
+from .vae_shape import CHANNELS, SIDE
 
 TARGET, DRAFTER = "target", "drafter"
 BLOCK_FRAMES, BLOCKS = 3, 6
 HEADS, HEAD_DIM = 4, 32
 _LAYERS = {TARGET: 12, DRAFTER: 3}
+# The autoencoder and the text encoder lie beside the folder of the transformer.
+WAN_SETTINGS = WanSettings(
+    block_frames=BLOCK_FRAMES,
+    text_tokens=TEXT_TOKENS,
+    blocks=BLOCKS,
+    height=SIDE,
+    width=SIDE,
+    fps=FILM_RATE,
+    shared="..",
+)
 
 
 def wan_config(kind: str) -> dict[str, Any]:
