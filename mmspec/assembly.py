@@ -112,12 +112,18 @@ def _budgeted(pacer: Pacer, row: catalog.Method, budget: float | None) -> Pacer:
     """The pacer, told how far a relaxed rule may go.
 
     Raises:
-        ValueError: The method is exact, or the budget is out of range.
+        ValueError: The method is exact, its rule tells no bias, or the budget is out of range.
     """
     if budget is None:
         return pacer
     if row.lossless:
         raise ValueError(f"method '{row.name}' is exact and spends no bias; leave out bias_budget")
+    if row.units != "tokens":
+        raise ValueError(
+            f"method '{row.name}' drafts {row.units}, for which no bias is known that a budget "
+            f"could bound; leave out bias_budget. Its own options are "
+            f"{', '.join(row.all_options) or 'none'}"
+        )
     return BiasBudget(pacer, budget)
 
 

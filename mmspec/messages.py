@@ -226,6 +226,8 @@ class Commit:
             unit: no drafter's merit, no refusal possible. Empty if it forces none.
         regenerated: Per row the places, among its units, of those that the target drew anew.
         passes: Further passes of the target that this took.
+        forwards: Forwards of the target's network in the whole round, where a unit is not made in
+            one: a video block takes several, a kept one none. None means one, and ``passes``.
         bias: Per row the sum, over the units emitted, of what :class:`Verdict` says of their bias.
         finished: Per row whether it is complete after this round.
         active: Per row whether it was still running when the round began.
@@ -251,6 +253,7 @@ class Commit:
     regenerated: Sequence[list[int]] = ()
     forced: Sequence[list[int]] = ()
     passes: int = 0
+    forwards: int | None = None
     places: Sequence[list[int]] = ()
     scores: Sequence[list[float]] = ()
     made: Sequence[Any] = ()

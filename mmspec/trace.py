@@ -69,7 +69,9 @@ class Metrics:
     ``acceptance_length`` counts units per row and decoding round, the correction or bonus included
     (the EAGLE papers' tau; ViSpec's tables leave the bonus out, subtract 1 to compare). Plain
     decoding has exactly 1: the unit that the prefill yields counts in ``tokens`` only.
-    ``target_forwards`` counts prefills, decoding rounds and passes that regenerate units.
+    ``target_forwards`` counts prefills, decoding rounds and passes that regenerate units; for
+    videos, evaluations on noisy blocks and passes over clean ones. There the length is blocks per
+    block that the target made, 0 where it made none.
     ``bias`` is the mean one-step total variation, over all units, between the law a relaxed rule
     drew a unit from and the target's; 0 for exact rules.
     ``acceptance_rate`` is drafted units kept over the longest branch drafted, so that trees and
@@ -104,8 +106,9 @@ class Trace:
         notes: Things a user should know, such as a drafter that was switched off.
         requests: Batches begun; the first round of each is its prefill.
         decoding_rounds: Rounds that were not a prefill.
-        extra_passes: Passes of the target that regenerated units, beside one a round.
-        row_rounds: Passes of decoding rounds counted once for every row that was active in them.
+        forwards: Forwards of the target's network.
+        row_rounds: Passes of decoding rounds counted once for every row that was active in them;
+            for videos, the blocks that the target made.
         row_units: Units those rounds emitted; the one unit a prefill yields is not among them.
         bias: Sum over all units of the one-step bias of a relaxed rule.
         scores: The numbers that drafted units were judged by, where the rule has such; at most
@@ -120,7 +123,7 @@ class Trace:
     first_token_seconds: float = 0.0
     requests: int = 0
     decoding_rounds: int = 0
-    extra_passes: int = 0
+    forwards: int = 0
     row_rounds: int = 0
     row_units: int = 0
     bias: float = 0.0
@@ -168,9 +171,9 @@ class Trace:
         ]
         if "prefill" not in seconds:
             self.decoding_rounds += 1
-            self.extra_passes += commit.passes
-            self.row_rounds += len(kept) * (1 + commit.passes)
+            self.row_rounds += _row_passes(commit)
             self.row_units += commit.emitted
+        self.forwards += 1 + commit.passes if commit.forwards is None else commit.forwards
         self.bias += sum(commit.bias)
         self._count_positions(commit)
         number = self.decoding_rounds + self.requests - 1
@@ -225,7 +228,7 @@ class Trace:
             seconds=self.seconds,
             tokens_per_second=tokens / self.seconds if self.seconds else 0.0,
             rounds=self.decoding_rounds,
-            target_forwards=self.decoding_rounds + self.requests + self.extra_passes,
+            target_forwards=self.forwards,
             acceptance_length=self.row_units / self.row_rounds if self.row_rounds else 0.0,
             acceptance_rate=kept / offered if offered else 0.0,
             draft_seconds=phases["draft"],
@@ -268,6 +271,13 @@ def _kept(commit: Commit, row: int, accepted: int) -> int:
     """Drafted units that stayed: those on the path, neither drawn anew nor forced."""
     others = {*_drawn_anew(commit, row), *_forced(commit, row)}
     return accepted - sum(place < accepted for place in others)
+
+
+def _row_passes(commit: Commit) -> int:
+    """Passes of a round over its rows; where a unit takes many, the units that the target made."""
+    if commit.forwards is None:
+        return sum(commit.active) * (1 + commit.passes)
+    return sum(len(units) for units in commit.units) - sum(commit.accepted)
 
 
 def _drawn_anew(commit: Commit, row: int) -> Sequence[int]:

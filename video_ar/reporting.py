@@ -77,6 +77,7 @@ def nothing_due() -> Commit:
         depth=0,
         finished=[False],
         active=[True],
+        forwards=0,
     )
 
 
@@ -94,6 +95,7 @@ def committed(
         depth=draft.nodes,
         finished=[finished],
         active=[True],
+        forwards=record.evaluations + record.passes,
         draft_healthy=healthy,
         scores=[[record.score]] if drafted and record.score is not None else [],
         made=[block],

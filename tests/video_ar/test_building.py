@@ -116,6 +116,14 @@ def test_wrong_options_are_refused_before_anything_is_loaded(
         Recipe.choose(method, "a folder", family="video", **options)
 
 
+@pytest.mark.parametrize("row", DRAFTING, ids=lambda row: row.name)
+def test_no_bias_is_known_that_a_budget_could_bound(row: catalog.Method) -> None:
+    with pytest.raises(ValueError, match=f"'{row.name}' drafts blocks, for which no bias is known"):
+        Recipe.choose(row.name, "a folder", family="video", bias_budget=0.1)
+    with pytest.raises(ValueError, match="'none' is exact and spends no bias"):
+        Recipe.choose("none", family="video", bias_budget=0.1)
+
+
 def test_auto_never_chooses_a_lossy_method() -> None:
     assert Recipe.choose(family="video").method.name == "none"
     with pytest.raises(ValueError, match="name the method"):

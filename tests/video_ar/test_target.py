@@ -42,6 +42,8 @@ def test_evaluations_of_the_target(tau: float, final: bool) -> None:
     assert target.evaluations == (4 + final) * own
     assert sum(record.evaluations for record in made.records) == target.evaluations
     assert sum(record.passes for record in made.records) == len(target.reads) == own - 1
+    assert made.trace.metrics.target_forwards == target.evaluations + len(target.reads)
+    assert made.trace.acceptance_length == BLOCKS / own
     assert draft.evaluations == (4 + final) * (BLOCKS - 1)
     assert decoder.decoded == BLOCKS + made.decisions.count("regenerated")
 
@@ -52,6 +54,11 @@ def test_one_rollout_of_the_target_where_only_the_first_block_is_its_own() -> No
     assert (target.evaluations, target.reads) == (4, [])
     assert (draft.evaluations, draft.reads) == (4 * (BLOCKS - 1), [1] * (BLOCKS - 1))
     assert made.decisions == ["forced"] + ["accepted"] * (BLOCKS - 1)
+    assert made.trace.metrics.target_forwards == 4
+    assert made.trace.acceptance_length == BLOCKS
+    nobody = film(engine(target, draft, DraftOnly())).trace.metrics
+    assert (nobody.target_forwards, nobody.acceptance_length) == (0, 0.0)
+    assert nobody.acceptance_rate == 1
 
 
 def test_accepted_blocks_are_read_together() -> None:
