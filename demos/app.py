@@ -35,7 +35,8 @@ def build_demo(
         page.html(_HEAD)
         with gr.Tabs(elem_classes=["mm-tabs"]):
             for tab in TABS:
-                with gr.Tab(tab.TITLE, id=tab.TITLE.lower()):
+                name = tab.TITLE.lower()
+                with gr.Tab(tab.TITLE, id=name, elem_classes=[f"mm-tab-{name}"]):
                     tab.build_demo((settings or {}).get(tab.FAMILY), machine)
     return demo
 

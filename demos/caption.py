@@ -41,7 +41,7 @@ def build_demo(settings: Settings | None = None, machine: Machine | None = None)
     machine = machine or Machine()
     with page.blocks("mmspec: caption") as demo, gr.Row():
         with gr.Column(scale=4, min_width=320):
-            file = gr.File(label="Picture or clip", file_types=SUFFIXES, height=110)
+            file = gr.File(label="Picture or clip", file_types=SUFFIXES, height=130)
             examples = _examples()
             wanted = _controls(captioner)
             start, stop = page.run_buttons("Race")
@@ -71,9 +71,9 @@ def _examples() -> gr.Gallery:
     """Small copies of the samples, in their order."""
     return gr.Gallery(
         [(_thumbnail(path), _label(path)) for path in page.samples()],
-        label="Examples",
+        show_label=False,
+        container=False,
         columns=7,
-        height=96,
         object_fit="cover",
         allow_preview=False,
         interactive=False,
@@ -101,15 +101,15 @@ def _controls(captioner: Captioner) -> list[Any]:
     """What a run is told, in the order of :func:`_race`'s arguments."""
     method = gr.Dropdown(captioner.methods(), value=AUTO, label="Method", interactive=True)
     size = gr.Slider(
-        4, 64, captioner.default_size(AUTO), step=1, label="Tree: most drafted tokens a round"
+        4, 64, captioner.default_size(AUTO), step=1, label="Tree size (drafted tokens a round)"
     )
-    temperature = gr.Slider(0, 1.5, 0, step=0.1, label="Temperature (0 is greedy)")
+    temperature = gr.Slider(0, 1.5, 0, step=0.1, label="Temperature (0: greedy)")
     slow = captioner.settings.embedded("text")
     speed = gr.Radio(
-        list(SPEEDS), value=list(SPEEDS)[2 if slow else 0], label="Shown in (clocks stay real)"
+        list(SPEEDS), value=list(SPEEDS)[2 if slow else 0], label="Show (the clocks stay real)"
     )
     with gr.Accordion("More", open=False):
-        prompt = gr.Textbox(label="Question", placeholder=PICTURE_PROMPT, max_length=2000)
+        prompt = gr.Textbox("", label="Question", placeholder=PICTURE_PROMPT, max_length=2000)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, maximum=2**31)
         most = gr.Slider(8, MAX_TOKENS, 128, step=8, label="Most tokens of a caption")
     method.change(captioner.default_size, method, size, queue=False, **page.PRIVATE)
@@ -139,7 +139,7 @@ class _Tab:
         size: float,
         temperature: float,
         speed: str,
-        prompt: str,
+        prompt: str | None,
         seed: float | None,
         most: float,
         request: gr.Request,
@@ -148,7 +148,13 @@ class _Tab:
         if file is None:
             raise ValueError("there is nothing to caption yet: upload a picture or pick an example")
         order = Order(
-            file, method, int(size), float(temperature), prompt.strip(), int(seed or 0), int(most)
+            file,
+            method,
+            int(size),
+            float(temperature),
+            (prompt or "").strip(),
+            int(seed or 0),
+            int(most),
         )
         order.options()
         work = partial(run, self.captioner, order)

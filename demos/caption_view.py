@@ -13,7 +13,7 @@ _PICTURE_SIDE, _FRAME_SIDE = 224, 96
 _NUMBERS = (
     ("seconds", "seconds", "vision and prefill included"),
     ("rate", "tokens/s", "of the side's own seconds"),
-    ("length", "tokens a pass", "acceptance length: the correction or bonus included"),
+    ("length", "tokens/pass", "acceptance length: the correction or bonus included"),
     ("passes", "passes", "passes of the model, the reading of the prompt included"),
 )
 _FAIR = (

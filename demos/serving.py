@@ -129,6 +129,12 @@ class Machine:
                 self._withdraw(ticket)
         return bool(mine)
 
+    @property
+    def waiting(self) -> int:
+        """Runs in line behind the one that works."""
+        with self._change:
+            return len(self._line)
+
     def _join(self, owner: str, work: Callable[[Report], Any]) -> _Ticket:
         with self._change:
             if any(ticket.owner == owner for ticket in self._open):
