@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adapters.wan.blocks import BlockCausalWan, WanContext
+from adapters.wan.rebuilding import RebuiltWan
 from adapters.wan.vae import WanVae
 from mmspec.video_target import VideoDefaults
 from video_ar.request import VideoRequest
@@ -70,52 +71,11 @@ class WanBlocks:
         self.wan.commit(blocks, context)
 
 
-@dataclass
-class _Recent:
-    """The committed latents beside a context that is filled anew for every pass."""
-
-    inner: WanContext
-    latents: list[Tensor] = field(default_factory=list)
-
-
-class RebuiltWan:
-    """The discipline of Krea Realtime: before a block, the cache is filled with the last frames.
-
-    Nothing but clean latents is carried on. A block sees the first latent frame and the last
-    ``keep - 1`` ones, numbered from 0. Krea's program puts the oldest kept picture, encoded anew,
-    in place of the first frame once that is far away; here the true first frame stays.
-
-    Args:
-        wan: The transformer.
-        keep: Frames that a block sees before it.
-    """
-
-    def __init__(self, wan: BlockCausalWan, keep: int = 3) -> None:
-        if keep < 1:
-            raise ValueError(f"keep is at least 1, the first frame, not {keep}")
-        self.wan, self.keep = wan, keep
-
-    def start(self, request: VideoRequest) -> _Recent:
-        """An empty cache with room for the kept frames and a block."""
-        _, frames, height, width = request.shape
-        room = self.keep + frames
-        return _Recent(self.wan.context(request.conditions["text"], height, width, room))
-
-    def denoise(self, block: Tensor, timestep: float, context: _Recent) -> Tensor:
-        """As :meth:`~adapters.wan.blocks.BlockCausalWan.denoise`."""
-        return self.wan.denoise(block, timestep, context.inner)
-
-    def commit(self, blocks: Sequence[Tensor], context: _Recent) -> None:
-        """Fill the cache anew, in one pass over the kept frames."""
-        context.latents.extend(blocks)
-        self.wan.rebuild(torch.cat(context.latents, dim=2), context.inner, self.keep)
-
-
 class WanTarget(BlockTarget):
     """A Wan model that makes videos from prompts.
 
     Args:
-        model: The transformer in one of the two disciplines of this module.
+        model: The transformer in one of the two disciplines of the cache.
         vae: Shared by target and drafter.
         schedule: The steps that the model was distilled for.
         encoder: ``(prompt) -> (1, tokens, width)``, zeros after the prompt.
@@ -146,7 +106,7 @@ class WanTarget(BlockTarget):
     @property
     def dtype(self) -> torch.dtype:
         """Number format of its matrices."""
-        return self._transformer.blocks[0].attn1.to_q.weight.dtype  # type: ignore[no-any-return]
+        return self._transformer.blocks[0].attn1.to_q.weight.dtype
 
     def blocks_of(self, num_frames: int) -> int:
         """As :func:`video_ar.schedule.blocks_of`, for this model."""

@@ -13,7 +13,7 @@ from mmspec.commands.console import Console, UsageError
 from mmspec.commands.prompts import add_prompts, prompts_of
 from mmspec.commands.running import check_folder, check_method, load_pipeline, pairs_of
 from mmspec.commands.values import add_machine, add_model, add_output, number, whole
-from mmspec.pipelines.rewards import check_reward
+from mmspec.pipelines.rewards import check_rewarded
 from mmspec.pipelines.video_options import MAX_BLOCKS, MAX_FPS, MAX_SIDE, MAX_VIDEOS, VideoOptions
 
 if TYPE_CHECKING:
@@ -191,8 +191,7 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
             catalog.choose_video(args.drafter)[0] if name == "auto" else catalog.get(name, "video")
         )
         row.check_options(options)
-        if args.reward is not None:
-            check_reward(args.reward, args.reward_weights)
+        check_rewarded(args.method, args.reward, args.reward_weights, options)
     except ValueError as error:
         raise UsageError(str(error)) from None
     return options

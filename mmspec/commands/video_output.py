@@ -117,17 +117,15 @@ def _timeline(output: VideoOutput) -> list[tuple[str, ...]]:
 def _table(result: VideoResult) -> list[tuple[str, ...]]:
     """Numbers of the run, quality included, beside those of the plain one where there is one."""
     rows = numbers(result, _SHOWN)
-    both = result.baseline is not None
-    share = f"{result.target_blocks:.0%}"
-    rows.append(("blocks by the target", *(("100%", share) if both else (share,))))
-    plain = result.to_json()["baseline"]["stages"] if both else {}
-    for stage, seconds in result.stages.items():
-        columns = (f"{plain[stage]:.2f}",) if both else ()
-        rows.append((f"  {stage} seconds", *columns, f"{seconds:.2f}"))
-    for name, score in (result.quality or {}).items():
-        base = result.baseline_quality or {}
-        columns = (f"{base[name]:.3f}",) if name in base else ("",) * both
-        rows.append((name.replace("_", " "), *columns, f"{score:.3f}"))
+    sides = [(result.target_blocks, result.stages, result.quality)]
+    if result.baseline is not None:
+        sides.insert(0, (1.0, result.baseline_stages, result.baseline_quality))
+    rows.append(("blocks by the target", *(f"{share:.0%}" for share, _, _ in sides)))
+    for stage in result.stages:
+        rows.append((f"  {stage} seconds", *(f"{spent[stage]:.2f}" for _, spent, _ in sides)))
+    for name in result.quality or ():
+        shown = ("" if scores is None else f"{scores[name]:.3f}" for _, _, scores in sides)
+        rows.append((name.replace("_", " "), *shown))
     return rows
 
 

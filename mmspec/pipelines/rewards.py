@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,35 @@ def check_reward(name: str, weights: str | Path | None = None) -> None:
             f"reward '{name}' needs its weights: give reward_weights=... (--reward-weights), a "
             f"file or a folder. Without weights there are the rewards {', '.join(free)}, and the "
             f"methods {unscored}, which need no reward"
+        )
+
+
+def check_rewarded(
+    method: str, reward: str | None, weights: str | Path | None, options: Mapping[str, Any]
+) -> None:
+    """Refuse a reward that is wrong by :func:`check_reward`, or does not go with the rest.
+
+    Args:
+        method: Name of the video method, ``auto`` included.
+        reward: Name of the reward; None where none was named.
+        weights: File or folder of its weights.
+        options: The method's own options.
+
+    Raises:
+        ValueError: Weights without a reward, a method that compares none, or a scorer as well.
+    """
+    if reward is None:
+        if weights is not None:
+            raise ValueError("reward_weights belong to a reward; name it: reward=... (--reward)")
+        return
+    check_reward(reward, weights)
+    if "scorer" in options:
+        raise ValueError("give reward or scorer, not both: they say the same")
+    row = catalog.get("none" if method == "auto" else method, "video")
+    if "scorer" not in row.all_options:
+        fit = [one.name for one in catalog.methods("video") if "scorer" in one.all_options]
+        raise ValueError(
+            f"method '{row.name}' compares no reward; methods that do: {', '.join(fit)}"
         )
 
 

@@ -14,7 +14,7 @@ from mmspec.pipelines.comparing import Baseline, Route, setting_of
 from mmspec.pipelines.loading import choose_device, choose_dtype, locate
 from mmspec.pipelines.options import row_seeds
 from mmspec.pipelines.prompts import check_prompts
-from mmspec.pipelines.rewards import check_reward, load_reward
+from mmspec.pipelines.rewards import check_rewarded, load_reward
 from mmspec.pipelines.video_options import VideoOptions
 from mmspec.pipelines.video_result import VideoResult
 from mmspec.pipelines.video_run import VideoRun
@@ -192,11 +192,7 @@ def load_filmmaker(
     place = choose_device(device)
     if plan := [option for option in catalog.PLAN_OPTIONS if option in options]:
         raise ValueError(f"video methods draft one block at a time; leave out {', '.join(plan)}")
-    if reward is not None:
-        check_reward(reward, reward_weights)
-        _check_scorer_option(method, options)
-    elif reward_weights is not None:
-        raise ValueError("reward_weights belong to a reward; name it with reward=... (--reward)")
+    check_rewarded(method, reward, reward_weights, options)
     settle = partial(
         Recipe.choose, method, drafter, family="video", model=name, strict=strict, pacer="fixed"
     )
@@ -216,22 +212,6 @@ def load_filmmaker(
     label = name or str(getattr(target, "name", "")) or "model"
     engine = recipe.engine(target, partial(load, like=target))
     return VideoPipeline(Route(engine, recipe.method, recipe.why), model=label)
-
-
-def _check_scorer_option(method: str, options: Mapping[str, Any]) -> None:
-    """Refuse a reward beside a method that compares none.
-
-    Raises:
-        ValueError: Names the methods that do.
-    """
-    if "scorer" in options:
-        raise ValueError("give reward or scorer, not both: they say the same")
-    row = catalog.get("none" if method == "auto" else method, "video")
-    if "scorer" not in row.all_options:
-        fit = [one.name for one in catalog.methods("video") if "scorer" in one.all_options]
-        raise ValueError(
-            f"method '{row.name}' compares no reward; methods that do: {', '.join(fit)}"
-        )
 
 
 def _target(model: Any, load: Any) -> Any:

@@ -220,6 +220,12 @@ class VideoResult(Compared):
         return _stages(self.timeline)
 
     @property
+    def baseline_stages(self) -> dict[str, float]:
+        """The same of the plain loop; zeros where nothing was compared."""
+        films = [one.baseline for one in self.outputs if one.baseline is not None]
+        return _stages([film.timeline for film in films])
+
+    @property
     def latent_distance(self) -> float | None:
         """Mean of the videos', see :attr:`VideoOutput.latent_distance`."""
         found = [d for one in self.outputs if (d := one.latent_distance) is not None]
@@ -235,9 +241,8 @@ class VideoResult(Compared):
         if self.quality is not None:
             document["quality"] = self.quality
         if self.baseline is not None:
-            plain = [one.baseline.timeline for one in self.outputs if one.baseline is not None]
             document["latent_distance"] = self.latent_distance
-            document["baseline"]["stages"] = _stages(plain)
+            document["baseline"]["stages"] = self.baseline_stages
             if self.baseline_quality is not None:
                 document["baseline"]["quality"] = self.baseline_quality
         return document

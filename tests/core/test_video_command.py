@@ -219,6 +219,8 @@ def test_full_disk_names_what_is_kept(
         (["a", "--setting", "k"], "--setting takes NAME=VALUE, got 'k'"),
         ([*PAIR[:4], "a", "--reward", "beauty"], "unknown reward 'beauty'"),
         ([*PAIR[:4], "a", "--reward", "hpsv2"], "reward 'hpsv2' needs its weights"),
+        (["a", "--reward", "judge"], "method 'none' compares no reward; methods that do: sdvg"),
+        (["a", "--reward-weights", "x"], "reward_weights belong to a reward"),
         (["a", "--score"], "--score needs a model of the small world: tiny-video"),
         (["a", "--draft-length", "2"], "unrecognized arguments: --draft-length 2"),
         (["--prompts", "no-such-file.txt"], "cannot read 'no-such-file.txt': No such file"),
@@ -239,8 +241,6 @@ def test_wrong_usage_ends_with_two(run: Run, words: list[str], said: str) -> Non
         (["--method", "first-block", "--drafter", "steps"], "do not make the same blocks"),
         (["--method", "first-block", "--drafter", "shape"], "do not make the same blocks"),
         ([*PAIR], "give threshold= for scorer 'negative-total-variation'"),
-        (["--method", "stride", "--drafter", "draft", "--reward", "judge"], "compares no reward"),
-        (["--reward-weights", "x"], "reward_weights belong to a reward"),
     ],
 )
 def test_failed_work_ends_with_one(run: Run, words: list[str], said: str) -> None:
