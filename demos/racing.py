@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,7 +35,7 @@ class Runner:
     def __init__(self, title: str, engine: Engine, request: Any, seed: int) -> None:
         self.title, self.trace = title, Trace()
         self.seconds, self.finished = 0.0, False
-        self._commits = engine.stream(request, self.trace, seeds=[seed])
+        self._commits: Any = engine.stream(request, self.trace, seeds=[seed])
 
     def step(self) -> Commit:
         """The next round, the prefill first; the model's errors come from here."""
@@ -63,7 +63,7 @@ class Runner:
         self.trace.seconds = self.seconds
 
 
-def race(runners: Sequence[Runner]) -> Iterator[tuple[Runner, Commit]]:
+def race(runners: Sequence[Runner]) -> Generator[tuple[Runner, Commit], None, None]:
     """Run all to the end, always the one that has used the least time next.
 
     So that all stand at the same time of their own clocks, and the faster one is seen to be ahead.
