@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ACCURACY = "attribute_accuracy"
-_COLOURS = ("#b0b6c0", "#d9a13a", "#3b82c4", "#9a7fd1", "#4fa888", "#c46a8a", "#808794")
+_COLOURS = dict(
+    zip(
+        KINDS,
+        ("#b0b6c0", "#d9a13a", "#3b82c4", "#9a7fd1", "#7cc4d9", "#4fa888", "#c46a8a", "#808794"),
+        strict=True,
+    )
+)
 _GUIDE: dict[str, Any] = {"color": "#808794", "linestyle": "--", "linewidth": 1}
 
 
@@ -55,7 +61,7 @@ def time_split(records: Records) -> Figure | None:
     figure, (axes,) = _canvas(1, 7.2, 1.2 + 0.27 * len(rows))
     names = [row.name for row in rows][::-1]
     left = [0.0] * len(rows)
-    for kind, colour in zip(KINDS, _COLOURS, strict=True):
+    for kind, colour in _COLOURS.items():
         parts = [time_shares(row.entry).get(kind, 0.0) / row.speedup.middle for row in rows][::-1]
         if any(parts):
             axes.barh(names, parts, left=left, color=colour, label=kind, height=0.7)

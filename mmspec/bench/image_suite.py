@@ -120,7 +120,7 @@ def _intro(bench: ImageBench, target: Any) -> str:
     settings = target.parameters(
         {"guidance_scale": bench.guidance_scale, "temperature": bench.temperature}
     )
-    return f"Pictures of {who}, one at a time, guidance {settings.guidance_scale:g}"
+    return f"Pictures of {who}, one at a time, guidance {settings['guidance_scale']:g}"
 
 
 def _count(bench: ImageBench, target: Any) -> str:

@@ -65,6 +65,16 @@ def _mean(name: str) -> Callable[[Standing], Value]:
     return lambda row: row.mean(name)
 
 
+def _middle(name: str) -> Callable[[Standing], Value]:
+    """The same without its interval."""
+
+    def middle(row: Standing) -> float | None:
+        mean = row.mean(name)
+        return mean.middle if mean is not None else None
+
+    return middle
+
+
 def _bias(row: Standing) -> float | None:
     return row.entry.loop.metrics.bias if row.entry.loop else None
 
@@ -119,7 +129,7 @@ _GROWTH = (
 _VIDEO = (
     Column("router", "router", _value("name")),
     Column("videos", "videos", lambda row: row.entry.inputs, "d"),
-    Column("target's blocks", "target_share", _mean("target_share"), ".0%"),
+    Column("target's blocks", "target_share", _middle("target_share"), ".0%"),
     Column("seconds a video", "seconds", lambda row: 1 / row.inputs_per_second),
     _SPEED,
     _ACCURACY,

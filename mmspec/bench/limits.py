@@ -6,13 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmspec.bench.standing import Standing
-from mmspec.bench.work import DECODING, DRAFTING, READING, REST, SCORING, TARGET, time_shares
+from mmspec.bench.work import (
+    DECODING,
+    DRAFTING,
+    LOOKING,
+    READING,
+    REST,
+    SCORING,
+    TARGET,
+    time_shares,
+)
 
 _SHOWN = 3  # reliefs a sentence names
 _FREE = {
     READING: "if prompts were read in no time",
     DRAFTING: "if drafts cost nothing",
     SCORING: "if scores cost nothing",
+    LOOKING: "if the target looked at drafts for free",
     TARGET: "if the target wrote no block",
     DECODING: "if decoding cost nothing",
     REST: "if judging and bookkeeping cost nothing",

@@ -13,6 +13,7 @@ SUITES = {
     "caption-video": "mmspec.bench.caption_suite:measure_clips",
     "image": "mmspec.bench.image_suite:measure",
     "image-continuous": "mmspec.bench.latent_suite:measure",
+    "video": "mmspec.bench.video_suite:measure",
     "visual-tokens": "mmspec.bench.growth:measure",
     "drafters": "mmspec.bench.drafters:measure",
     "pacing": "mmspec.bench.caption_suite:measure_pacing",
@@ -45,12 +46,13 @@ class Size:
 
 # Seconds on two cores, from the speeds in the README: a caption by every method takes about 6.5, a
 # clip 6, a prompt of pictures 5.5 (a prompt of its curves 14), a class of latent vectors 3.5 (12
-# by the slow modes). Together 35 minutes, quickly 5.
+# by the slow modes), a film by every router 15. Together 50 minutes, quickly 7.
 FULL = {
     "caption": Size(32, 2),
     "caption-video": Size(12, 2),
     "image": Size(32, points=12),
     "image-continuous": Size(48, slow=8, points=12),
+    "video": Size(48),
     "visual-tokens": Size(1, 3),
     "drafters": Size(32, 2),
     "pacing": Size(16, 3),
@@ -60,12 +62,13 @@ QUICK = {
     "caption-video": Size(4),
     "image": Size(8),
     "image-continuous": Size(8, slow=2),
+    "video": Size(6),
     "visual-tokens": Size(1),
     "drafters": Size(8),
     "pacing": Size(16),
 }
 # What `mmspec bench all` runs: the suites that compare methods.
-ALL = ("caption", "caption-video", "image", "image-continuous")
+ALL = ("caption", "caption-video", "image", "image-continuous", "video")
 CLIP_FRAMES = 16
 
 

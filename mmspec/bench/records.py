@@ -60,7 +60,8 @@ class Entry:
         name: Unique in its table.
         cells: ``[repeat][input] = (seconds, units)``; a slow contender may have fewer inputs than
             others, always the first ones.
-        method: Its row in the catalog; ``none`` is the plain loop; empty for other programs.
+        method: What a curve joins, its row in the catalog as a rule; ``none`` is the plain loop;
+            empty for other programs.
         knob: What distinguishes it from others of its method, such as ``delta=0.5``.
         identical: Share of inputs with exactly the baseline's units.
         loop: What our loop recorded; None for other programs.

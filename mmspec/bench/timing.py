@@ -11,7 +11,7 @@ from mmspec import catalog
 from mmspec.bench.records import Entry, Records
 
 TIME_MODEL = "video_ar.time_model"
-_COUNTS = ("blocks", "scored", "regenerated")
+_COUNTS = ("blocks", "scored", "regenerated", "checked")
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Fit:
         model, off = self.model, [abs(error) for error in self.errors]
         return (
             f"A block costs {model.base:.3f} s to draft, commit and decode, {model.score:.3f} s to "
-            f"score and {model.target:.3f} s to be made by the target. Fitted on all other "
-            f"routers, this predicts a router's time to within {median(off):.1%} at the median and "
-            f"{max(off):.1%} at worst."
+            f"score, {model.check:.3f} s to be checked and {model.target:.3f} s to be made by the "
+            "target. Fitted on all other routers, this predicts a router's time to within "
+            f"{median(off):.1%} at the median and {max(off):.1%} at worst."
         )
 
 
@@ -52,7 +52,7 @@ def fitted(records: Records) -> Fit | None:
         points = []
         for number, (entry, work) in enumerate(zip(entries, works, strict=True)):
             other = model.fit([*works[:number], *works[number + 1 :]])
-            predicted = other.seconds(work.blocks, work.scored, work.regenerated)
+            predicted = work.seconds * (1 + other.errors([work])[0])
             points.append((entry.name, work.seconds, predicted))
         return Fit(model.fit(works), points)
     except ValueError:

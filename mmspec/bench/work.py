@@ -5,10 +5,18 @@ from __future__ import annotations
 from mmspec.bench.records import Entry
 
 READING, DRAFTING, CHECKING, REST = "reading prompts", "drafting", "checking drafts", "the rest"
-SCORING, TARGET, DECODING = "scoring", "the target's blocks", "decoding"
-# Names in the records of videos, and what they are called.
-_STAGES = {"draft": DRAFTING, "score": SCORING, "target": TARGET, "decode": DECODING}
-KINDS = (READING, DRAFTING, CHECKING, SCORING, TARGET, DECODING, REST)
+SCORING, LOOKING = "scoring", "the target's looks at drafts"
+TARGET, DECODING = "the target's blocks", "decoding"
+# Stages of a video's blocks, and what they are called.
+_STAGES = {
+    "draft": DRAFTING,
+    "score": SCORING,
+    "check": LOOKING,
+    "target": TARGET,
+    "decode": DECODING,
+}
+STAGES = tuple(_STAGES)
+KINDS = (READING, DRAFTING, CHECKING, SCORING, LOOKING, TARGET, DECODING, REST)
 
 
 def time_shares(entry: Entry) -> dict[str, float]:
