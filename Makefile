@@ -7,16 +7,17 @@ PACKAGES := mmspec lm_drafting image_ar video_ar adapters
 # Two test processes with a thread pool each starve one another.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install install-demo demo test lint format types bench clean
+.PHONY: help install install-demo demo test lint format types bench pictures clean
 
 help:
 	@echo "make install   virtual environment with everything for development"
-	@echo "make demo      caption the bundled samples, compare with plain decoding, write demo-out/"
+	@echo "make demo      caption the bundled samples and draw two pictures, compare with plain decoding, write demo-out/"
 	@echo "make test      install, lint, type check, tests"
 	@echo "make lint      ruff check and format check"
 	@echo "make format    let ruff fix and format"
 	@echo "make types     mypy"
 	@echo "make bench     benchmark of captioning on the bundled model"
+	@echo "make pictures  draw the pictures of the README anew"
 	@echo "make clean     remove caches and outputs (the virtual environment stays)"
 
 $(BIN)/python:
@@ -28,16 +29,18 @@ $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@touch $(VENV)/.installed-demo $@
 
 $(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet -e .
+	$(BIN)/python -m pip install --quiet -e '.[generation]'
 	@touch $@
 
 install: $(VENV)/.installed-dev
 
-# Lighter than `install`: what captioning needs at run time and nothing else.
+# Lighter than `install`: what the demo needs at run time and nothing else.
 install-demo: $(VENV)/.installed-demo
 
 demo: install-demo
 	$(BIN)/mmspec caption adapters/tiny/samples --compare --report --out demo-out
+	$(BIN)/mmspec image "a large red circle above a small blue square" "two stars on a mint background" \
+		--compare --score --heatmap --out demo-out/pictures
 
 # pytest comes last: its summary is the last line.
 test: install lint types
@@ -56,6 +59,9 @@ types: install
 
 bench: install
 	$(BIN)/mmspec bench caption
+
+pictures: install-demo
+	$(BIN)/python docs/make_pictures.py
 
 clean:
 	rm -rf build dist demo-out *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,60 +1,128 @@
-"""Every code block of README and docs runs; every command line in them parses."""
+"""README and docs speak of what is there: links, pictures, paths, names, headings, drafters."""
 
 from __future__ import annotations
 
 import re
-import shlex
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from lm_drafting.checkpoints import KNOWN
-from mmspec.cli import _parser
+from mmspec import catalog
+from tests.docs.pages import PACKAGES, PAGES, ROOT, prose_of, text_of
 
-ROOT = Path(__file__).resolve().parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"\]\(([^)#]+)\)")
-
-
-def blocks(language: str) -> list[tuple[str, str]]:
-    return [
-        (f"{path.name}-{number}", text)
-        for path in DOCUMENTS
-        for number, (kind, text) in enumerate(BLOCK.findall(path.read_text(encoding="utf-8")))
-        if kind == language
-    ]
+DOCS = ROOT / "docs"
+FAMILIES = ("captioning", "vlm_drafting", "image_generation", "latent_images", "video")
+HEADINGS = ["What it does", "When to use it", "What it costs", "Limits", "Sources"]
+PICTURES = (".gif", ".jpg", ".png", ".webp")
+README_PICTURES = 200_000  # bytes of all together
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+CODE = re.compile(r"`([^`\n]+)`")
+DOTTED = re.compile(rf"(?:{'|'.join(PACKAGES)})(?:\.[A-Za-z_]\w*)+")
 
 
-def command_lines() -> list[str]:
-    lines = [line for _, text in blocks("bash") for line in text.splitlines()]
-    return [line for line in lines if line.startswith("mmspec ")]
+def anchors(page: Path) -> set[str]:
+    """Fragments of a page's headings, as they are made where Markdown is shown."""
+    titles = re.findall(r"^#+ (.+)$", prose_of(page), re.MULTILINE)
+    kept = (re.sub(r"[^\w\- ]", "", title.lower()) for title in titles)
+    return {title.replace(" ", "-") for title in kept}
 
 
-@pytest.mark.parametrize(("name", "code"), blocks("python"), ids=lambda value: value[:20])
-def test_python_blocks_run(name, code, tmp_path, monkeypatch):
-    (tmp_path / "adapters").symlink_to(ROOT / "adapters")
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, name, "exec"), {"__name__": name})
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_and_pictures_are_there(page: Path) -> None:
+    for link in LINK.findall(prose_of(page)):
+        if link.startswith("http"):
+            continue
+        name, _, fragment = link.partition("#")
+        there = page.parent / name if name else page
+        assert there.exists(), link
+        assert not fragment or fragment in anchors(there), link
 
 
-@pytest.mark.parametrize("line", command_lines())
-def test_command_lines_parse(line):
-    words = shlex.split(line.partition("|")[0], comments=True)[1:]
-    parser, module = _parser(words)
-    parser.parse_args(words)
-    assert module is not None
+def test_pictures_of_the_readme_are_small() -> None:
+    links = LINK.findall(text_of(ROOT / "README.md"))
+    pictures = [ROOT / link for link in links if link.endswith(PICTURES)]
+    assert pictures
+    assert sum(picture.stat().st_size for picture in pictures) < README_PICTURES
 
 
-def test_every_known_drafter_is_listed_with_its_target():
-    text = "".join(path.read_text(encoding="utf-8") for path in DOCUMENTS)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_paths_and_names_of_the_code_exist(page: Path) -> None:
+    for code in CODE.findall(prose_of(page)):
+        if code.split("/")[0] in (*PACKAGES, "demos", "tests") and re.fullmatch(r"[\w./-]+", code):
+            assert (ROOT / code).exists(), code
+        elif DOTTED.fullmatch(code.split("(")[0]):
+            assert found(code.split("(")[0]), code
+
+
+def found(dotted: str) -> bool:
+    """Whether a dotted name is a module, or a member of one."""
+    parts = dotted.split(".")
+    try:
+        import_module(dotted)
+    except ImportError:
+        return hasattr(import_module(".".join(parts[:-1])), parts[-1])
+    return True
+
+
+def test_names_that_do_not_exist_are_found() -> None:
+    assert found("mmspec.pipeline")
+    assert found("lm_drafting.diagnosis")
+    assert not found("mmspec.no_such_name")
+
+
+def test_the_map_of_the_code_is_true() -> None:
+    """Every module and folder named in the table of rooms lies in its place."""
+    rows = re.findall(r"^\| (?:`([\w/]+)/`)? ?\| (.+) \|$", text_of(DOCS / "architecture.md"), re.M)
+    place = ""
+    seen: set[str] = set()
+    for given, holds in rows:
+        place = given or place
+        for name in CODE.findall(holds):
+            if re.fullmatch(r"\w+/?", name):
+                there = ROOT / place / name
+                assert there.is_dir() if name.endswith("/") else there.with_suffix(".py").is_file()
+                seen.add(f"{place}/{name.rstrip('/')}")
+    assert {name.split("/")[0] for name in seen} >= set(PACKAGES)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_pages_of_families_have_the_same_headings(family: str) -> None:
+    page = DOCS / f"{family}.md"
+    assert re.findall(r"^## (.+)$", prose_of(page), re.MULTILINE) == HEADINGS
+    sections = re.split(r"^## .+$", text_of(page), flags=re.MULTILINE)
+    assert all(len(section) > 80 for section in sections)
+
+
+def test_the_index_lists_every_page() -> None:
+    listed = set(LINK.findall(text_of(DOCS / "README.md")))
+    assert {page.name for page in DOCS.glob("*.md")} - {"README.md"} <= listed
+
+
+def test_every_method_is_described() -> None:
+    pages = {
+        "text": ("captioning", "vlm_drafting"),
+        "image": ("image_generation", "latent_images"),
+        "video": ("video",),
+    }
+    for family, names in pages.items():
+        text = "".join(text_of(DOCS / f"{name}.md") for name in names)
+        for row in catalog.methods(family):
+            assert f"`{row.name}`" in text, f"{family} method {row.name} is on no page"
+
+
+def test_every_known_drafter_is_listed_with_its_target() -> None:
+    text = "".join(map(text_of, PAGES))
     for drafter in KNOWN:
         if drafter.method != "MSD":  # recognised, but not run as it was trained
             assert drafter.name in text
             assert drafter.target in text
 
 
-def test_links_lead_somewhere():
-    for path in DOCUMENTS:
-        for link in LINK.findall(path.read_text(encoding="utf-8")):
-            assert link.startswith("http") or (path.parent / link).exists(), f"{path.name}: {link}"
+def test_headings_do_not_skip_levels() -> None:
+    for page in PAGES:
+        levels = [len(marks) for marks in re.findall(r"^(#+) ", prose_of(page), re.MULTILINE)]
+        assert levels[0] == 1, page.name
+        assert all(after <= before + 1 for before, after in pairwise(levels)), page.name
