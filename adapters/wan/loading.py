@@ -11,7 +11,8 @@ from torch import Tensor
 
 from adapters.wan.blocks import BlockCausalWan
 from adapters.wan.checkpoints import load_vae, load_wan
-from adapters.wan.target import TEXT_TOKENS, RebuiltWan, WanBlocks, WanTarget
+from adapters.wan.rebuilding import RebuiltWan
+from adapters.wan.target import TEXT_TOKENS, WanBlocks, WanTarget
 from adapters.wan.vae import WanVae
 from video_ar.schedule import Schedule, few_steps
 
@@ -88,6 +89,7 @@ def load_target(
     window: int | None = None,
     sink: int = 0,
     rebuild: int | None = None,
+    reencode: bool = True,
     text_tokens: int = TEXT_TOKENS,
     heads: int | None = None,
     averaged: bool = True,
@@ -108,6 +110,8 @@ def load_target(
         window: Latent frames that are remembered; None keeps all.
         sink: First frames that stay in the window.
         rebuild: Frames that Krea's discipline keeps, 3 in its program; None carries the cache on.
+        reencode: Whether that discipline encodes the oldest kept picture anew, as Krea's program
+            does, see :class:`~adapters.wan.rebuilding.RebuiltWan`.
         text_tokens: Tokens of a prompt that are read.
         heads: As for ``load_wan``.
         averaged: As for ``load_wan``.
@@ -122,11 +126,14 @@ def load_target(
         raise ValueError("rebuild fills the cache anew for every block; leave out window and sink")
     transformer = load_wan(path, heads=heads, averaged=averaged, dtype=dtype).to(device)
     wan = BlockCausalWan(transformer, block_frames)
-    model = WanBlocks(wan, window, sink) if rebuild is None else RebuiltWan(wan, rebuild)
     if isinstance(shared, WanTarget):
-        return WanTarget(model, shared.vae, schedule or few_steps(), encoder or shared.encoder)
-    vae = WanVae(load_vae(shared, dtype if dtype == torch.float32 else None).to(device))
-    if encoder is None:
-        encoder = load_text_encoder(shared, dtype, text_tokens)
-        encoder.model.to(device)
-    return WanTarget(model, vae, schedule or few_steps(), encoder)
+        vae, encoder = shared.vae, encoder or shared.encoder
+    else:
+        vae = WanVae(load_vae(shared, dtype if dtype == torch.float32 else None).to(device))
+        if encoder is None:
+            encoder = load_text_encoder(shared, dtype, text_tokens)
+            encoder.model.to(device)
+    if rebuild is None:
+        return WanTarget(WanBlocks(wan, window, sink), vae, schedule or few_steps(), encoder)
+    again = RebuiltWan(wan, rebuild, vae if reencode else None)
+    return WanTarget(again, vae, schedule or few_steps(), encoder)

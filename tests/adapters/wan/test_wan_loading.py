@@ -14,7 +14,8 @@ from torch import Tensor
 from adapters.wan.checkpoints import save_folder
 from adapters.wan.loading import TextEncoder, load_target, load_text_encoder
 from adapters.wan.names import to_original
-from adapters.wan.target import RebuiltWan, WanBlocks
+from adapters.wan.rebuilding import RebuiltWan
+from adapters.wan.target import WanBlocks
 from tests.adapters.wan.tiny_wan import TEXT_WIDTH, random_vae, random_wan
 
 
@@ -36,6 +37,7 @@ def test_a_folder_and_an_official_file_give_one_model(tmp_path: Path) -> None:
     )
     assert isinstance(ours.model, WanBlocks)
     assert isinstance(official.model, RebuiltWan)
+    assert official.model.vae is official.vae
     assert ours.format == official.format
     theirs = official.model.wan.model.state_dict()
     assert all(torch.equal(value, theirs[name]) for name, value in model.state_dict().items())

@@ -13,8 +13,9 @@ from adapters.tiny.videos.wan_shape import WAN_SETTINGS
 from adapters.wan.checkpoints import save_folder
 from adapters.wan.loading import load_text_encoder
 from adapters.wan.opening import open_target
+from adapters.wan.rebuilding import RebuiltWan
 from adapters.wan.settings import PRESETS, WanSettings, read_settings
-from adapters.wan.target import RebuiltWan, WanBlocks
+from adapters.wan.target import WanBlocks
 from tests.adapters.wan.tiny_wan import random_vae, random_wan
 
 PROMPT = "a red circle moves to the right"
