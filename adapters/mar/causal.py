@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from timm.layers import Mlp
 from torch import Tensor, nn
 
 from adapters.mar.backbone import Backbone
@@ -42,8 +41,23 @@ class CausalAttention(nn.Module):
             dropout_p=self.dropout if self.training else 0.0,
             is_causal=mask is None and count > 1,
         )
-        out = self.proj(out.transpose(1, 2).reshape(rows, count, width))
-        return F.dropout(out, self.dropout, self.training)
+        return self.proj(out.transpose(1, 2).reshape(rows, count, width))
+
+
+class FeedForward(nn.Module):
+    """Two matrices with a GELU between them."""
+
+    def __init__(self, width: int, inner: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.fc1 = nn.Linear(width, inner)
+        self.fc2 = nn.Linear(inner, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.gelu(self.fc1(x))
+        if self.training:
+            x = F.dropout(x, self.dropout)
+        return self.fc2(x)
 
 
 class CausalBlock(nn.Module):
@@ -51,17 +65,20 @@ class CausalBlock(nn.Module):
 
     def __init__(self, config: MARConfig) -> None:
         super().__init__()
-        width = config.decoder_width
+        width, self.dropout = config.decoder_width, config.dropout
         self.norm1 = nn.LayerNorm(width, eps=config.norm_eps)
         self.attn = CausalAttention(width, config.decoder_heads, config.dropout)
         self.norm2 = nn.LayerNorm(width, eps=config.norm_eps)
-        self.mlp = Mlp(width, int(width * config.mlp_ratio), drop=config.dropout)
+        self.mlp = FeedForward(width, int(width * config.mlp_ratio), config.dropout)
 
     def forward(
         self, x: Tensor, mask: Tensor | None, cache: RaggedCache | None, layer: int
     ) -> Tensor:
-        x = x + self.attn(self.norm1(x), mask, cache, layer)
-        return x + self.mlp(self.norm2(x))
+        x = x + self._dropped(self.attn(self.norm1(x), mask, cache, layer))
+        return x + self._dropped(self.mlp(self.norm2(x)))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout) if self.training else x
 
 
 class CausalMAR(Backbone):

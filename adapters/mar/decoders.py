@@ -3,97 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from adapters.mar.causal import CausalMAR
-from adapters.mar.config import MARConfig
-from adapters.mar.head import DiffusionHead
+from adapters.mar.decoding import Context, Decoder, numbers, run_of
 from adapters.mar.mar import MAR
-from adapters.mar.sampling_head import SamplingHead
-from adapters.mar.schedule import cosine_sizes, guidance_scale, random_orders
+from adapters.mar.schedule import cosine_sizes, random_orders
 from image_ar.continuous.chain import Condition
 from image_ar.continuous.decoding import LatentState
-from image_ar.continuous.process import DiffusionProcess
 from mmspec.cache import RaggedCache
 from mmspec.noise import Noise
 from mmspec.paired_cache import PairedCache
 
 
-@dataclass
-class _Context:
-    """What a decoder keeps of a request.
-
-    Attributes:
-        guided: Whether both halves of guidance run.
-        left: ``(steps,)`` vectors still unknown after each step; never below 1, as the official
-            sampler counts them.
-        cache: Keys and values, of the causal model.
-        classes: ``(rows, width)`` class vectors, conditional ones first, of the masked model.
-    """
-
-    guided: bool
-    left: Tensor
-    cache: RaggedCache | None = None
-    classes: Tensor | None = None
-
-
-class _Decoder:
-    """What both variants share.
-
-    Args:
-        model: Set to eval mode, otherwise never changed.
-    """
-
-    def __init__(self, model: CausalMAR | MAR) -> None:
-        model.eval()
-        config: MARConfig = model.config
-        self.config = config
-        self.width, self.cells = config.token_width, config.cells
-        self.base_steps, self.latent_range = config.base_steps, config.latent_range
-        self._network: DiffusionHead = model.head
-        self._heads: dict[int, SamplingHead] = {}
-
-    def head_for(self, process: DiffusionProcess) -> SamplingHead:
-        """The diffusion head with its work for the steps of a process done once."""
-        head = self._heads.get(process.steps)
-        if head is None:
-            head = self._heads[process.steps] = SamplingHead(self._network, process.timesteps)
-        return head
-
-    def _guided(self, inputs: Mapping[str, Any]) -> bool:
-        scale = inputs.get("guidance_scale")
-        return scale is not None and bool((scale != 1).any())
-
-    def _condition(
-        self, vectors: Tensor, context: _Context, inputs: Mapping[str, Any], steps: Tensor
-    ) -> Condition:
-        """One row a vector, guided by the scale of its step.
-
-        Args:
-            vectors: ``(rows, n, group, W')``; with guidance both halves, conditional rows first.
-            context: Of the request.
-            inputs: Of the request.
-            steps: ``(batch, n)`` which step each belongs to; beyond the picture counts the last.
-        """
-        width = vectors.shape[-1]
-        if not context.guided:
-            return Condition(vectors.reshape(-1, width))
-        with_it, without_it = vectors.chunk(2)
-        left = context.left[steps.clamp(max=len(context.left) - 1)]
-        scale = guidance_scale(
-            inputs["schedule"], inputs["guidance_scale"].unsqueeze(1), left, self.cells
-        )
-        each = scale.unsqueeze(-1).expand(with_it.shape[:-1])
-        return Condition(
-            with_it.reshape(-1, width), without_it.reshape(-1, width), each.reshape(-1)
-        )
-
-
-class CausalDecoder(_Decoder):
+class CausalDecoder(Decoder):
     """Implements :class:`image_ar.continuous.decoding.LatentDecoder` for the causal variant.
 
     Vectors come in raster order, one a step; one pass gives the right condition of every drafted
@@ -116,41 +42,41 @@ class CausalDecoder(_Decoder):
 
     def prefill(
         self, inputs: Mapping[str, Any], layout: Tensor, capacity: int
-    ) -> tuple[_Context, Condition]:
+    ) -> tuple[Context, Condition]:
         """Run the class prefix."""
         labels, buffer = inputs["labels"], self.config.buffer
-        guided = self._guided(inputs)
+        context = self._open(inputs, layout)
         embeds = self.model.embed_prefix(labels)
-        if guided:
+        if context.guided:
             nobody = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
             embeds = torch.cat([embeds, self.model.embed_prefix(labels, nobody)])
-        cache = (PairedCache if guided else RaggedCache)(
+        cache = (PairedCache if context.guided else RaggedCache)(
             self.config.decoder_depth, buffer + capacity
         )
+        context.cache = cache
         cache.place(0, buffer, buffer)
         last = self.model(embeds, None, cache)[:, -1:]
-        context = _Context(guided, _left_after(layout), cache=cache)
-        first = labels.new_zeros(len(labels), 1)
-        vectors = self.model.conditions(last, first[:1])
-        return context, self._condition(vectors.unsqueeze(2), context, inputs, first)
+        vectors = self.model.conditions(last, labels.new_zeros(1, 1))
+        return context, self._condition(vectors.unsqueeze(2), context.ahead(0, 1))
 
     def conditions(self, state: LatentState, units: Tensor) -> Condition:
         """One pass over the pending and the drafted vectors."""
-        context: _Context = state.context
+        context: Context = state.context
         cache = context.cache
         assert cache is not None
         nodes, pending, buffer = units.shape[1], state.pending, self.config.buffer
         count = pending + nodes
         # Rows that hold less than what others have pending run from their start.
-        start = (state.lengths - pending).clamp(min=0)
-        places = start.unsqueeze(1) + torch.arange(count, device=state.device)
-        tokens = state.at(places.clamp(max=self.cells - 1))
-        if nodes:
-            tokens = torch.cat([tokens[:, :pending], units.squeeze(2)], 1)
         begins = [max(length - pending, 0) for length in state.host_lengths]
+        length = state.reached
+        even = isinstance(length, int)
+        start = begins[0] if isinstance(length, int) else (length - pending).clamp(min=0)
+        places = numbers(start, count, state.device)
+        tokens = run_of(state.vectors, start, pending)
+        if nodes:
+            tokens = torch.cat([tokens, units.squeeze(2)], 1)
         longest = buffer + max(begins) + count
-        even = len(set(begins)) == 1
-        cache.place(buffer + begins[0] if even else buffer + start, count, longest)
+        cache.place(buffer + start, count, longest)
         mask = None
         if count > 1 or not even:
             view = torch.arange(longest, device=state.device)
@@ -158,16 +84,12 @@ class CausalDecoder(_Decoder):
         embeds = self.model.embed(tokens, places)
         if context.guided:
             embeds = embeds.repeat(2, 1, 1)
-            mask = mask if mask is None else mask.repeat(2, 1, 1, 1)
+            mask = mask if mask is None or even else mask.repeat(2, 1, 1, 1)
         hidden = self.model(embeds, mask, cache)
-        last = (state.lengths - 1 - start).unsqueeze(1)
-        wanted = last + torch.arange(nodes + 1, device=state.device)
-        both = wanted.repeat(2, 1) if context.guided else wanted
-        hidden = hidden.gather(1, both.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
-        follows = state.lengths.unsqueeze(1) + torch.arange(nodes + 1, device=state.device)
-        drawn = follows.repeat(2, 1) if context.guided else follows
-        vectors = self.model.conditions(hidden, drawn)
-        return self._condition(vectors.unsqueeze(2), context, state.inputs, follows)
+        hidden = run_of(hidden, _both(length - 1 - start, context), nodes + 1)
+        follows = numbers(_both(length, context), nodes + 1, state.device)
+        vectors = self.model.conditions(hidden, follows)
+        return self._condition(vectors.unsqueeze(2), context.ahead(length, nodes + 1))
 
     def window_conditions(self, state: LatentState, nodes: int) -> Condition:
         """Not possible: a vector's condition needs the vector before it.
@@ -181,7 +103,7 @@ class CausalDecoder(_Decoder):
         )
 
 
-class MaskedDecoder(_Decoder):
+class MaskedDecoder(Decoder):
     """Implements :class:`image_ar.continuous.decoding.LatentDecoder` for masked MAR.
 
     The network sees all known vectors and nothing is kept between passes: the conditions that
@@ -207,19 +129,19 @@ class MaskedDecoder(_Decoder):
 
     def prefill(
         self, inputs: Mapping[str, Any], layout: Tensor, capacity: int
-    ) -> tuple[_Context, Condition]:
+    ) -> tuple[Context, Condition]:
         """One pass over an empty picture."""
         labels = inputs["labels"]
-        guided = self._guided(inputs)
+        context = self._open(inputs, layout)
         classes = self.model.class_vectors(labels)
-        if guided:
+        if context.guided:
             nobody = torch.ones(len(labels), dtype=torch.bool, device=labels.device)
             classes = torch.cat([classes, self.model.class_vectors(labels, nobody)])
-        context = _Context(guided, _left_after(layout), classes=classes)
+        context.classes = classes
         tokens = classes.new_zeros(len(labels), 1, self.cells, self.width)
         unknown = torch.ones_like(tokens[..., 0], dtype=torch.bool)
         vectors = self._pass(context, tokens, unknown, layout[:, :1])
-        return context, self._condition(vectors, context, inputs, labels.new_zeros(len(labels), 1))
+        return context, self._condition(vectors, context.ahead(0, 1))
 
     def conditions(self, state: LatentState, units: Tensor) -> Condition:
         """Passes over the known vectors and more and more of the drafted ones, as one batch."""
@@ -234,7 +156,7 @@ class MaskedDecoder(_Decoder):
             seen = _put(unknown[:, node + 1 :].unsqueeze(-1), drafted, done)
             unknown[:, node + 1 :] = seen.squeeze(-1)
         vectors = self._pass(state.context, tokens, unknown, places)
-        return self._condition(vectors, state.context, state.inputs, _steps(state, nodes + 1))
+        return self._condition(vectors, state.context.ahead(state.reached, nodes + 1))
 
     def window_conditions(self, state: LatentState, nodes: int) -> Condition:
         """One pass over the known vectors, read at the places of all drafted steps.
@@ -245,8 +167,9 @@ class MaskedDecoder(_Decoder):
         tokens, unknown = self._committed(state, 1)
         whole = self._pass(state.context, tokens, unknown, places.flatten(1).unsqueeze(1))
         vectors = whole.view(len(whole), *places.shape[1:], -1)
-        last = _steps(state, nodes)[:, -1:].expand(-1, nodes)
-        return self._condition(vectors, state.context, state.inputs, last)
+        scales = state.context.ahead(state.reached, nodes)
+        last = None if scales is None else scales[:, -1:].expand(-1, nodes)
+        return self._condition(vectors, last)
 
     def _committed(self, state: LatentState, copies: int) -> tuple[Tensor, Tensor]:
         """Vectors ``(batch, copies, cells, width)`` and which of them are not known yet."""
@@ -258,7 +181,7 @@ class MaskedDecoder(_Decoder):
         unknown = unknown[:, None, : self.cells].repeat(1, copies, 1)
         return state.vectors.unsqueeze(1).repeat(1, copies, 1, 1), unknown
 
-    def _pass(self, context: _Context, tokens: Tensor, unknown: Tensor, places: Tensor) -> Tensor:
+    def _pass(self, context: Context, tokens: Tensor, unknown: Tensor, places: Tensor) -> Tensor:
         """Condition vectors at places, both halves of guidance.
 
         Args:
@@ -283,17 +206,6 @@ class MaskedDecoder(_Decoder):
         return found.view(-1, *places.shape[1:], found.shape[-1])
 
 
-def _left_after(layout: Tensor) -> Tensor:
-    """``(steps,)`` vectors unknown after each step, never below 1."""
-    sizes = (layout[0] >= 0).sum(-1)
-    return (sizes.sum() - sizes.cumsum(0)).clamp(min=1)
-
-
-def _steps(state: LatentState, count: int) -> Tensor:
-    """``(batch, count)`` numbers of the steps that come next."""
-    return state.lengths.unsqueeze(1) + torch.arange(count, device=state.device)
-
-
 def _put(values: Tensor, places: Tensor, vectors: Tensor) -> Tensor:
     """``values`` ``(batch, n, cells, w)`` with ``vectors`` ``(batch, n, group, w)`` at places."""
     spare = values.new_zeros(*values.shape[:2], 1, values.shape[-1])
@@ -301,3 +213,8 @@ def _put(values: Tensor, places: Tensor, vectors: Tensor) -> Tensor:
     wide = torch.cat([values, spare], 2)
     wide.scatter_(2, target.expand(*places.shape, values.shape[-1]), vectors.to(values.dtype))
     return wide[:, :, :-1]
+
+
+def _both(start: int | Tensor, context: Context) -> int | Tensor:
+    """For every row that the model sees."""
+    return start.repeat(2) if isinstance(start, Tensor) and context.guided else start

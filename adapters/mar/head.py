@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from image_ar.continuous.chain import Condition
+from image_ar.continuous.chain import Condition, Settled
 
 FREQUENCIES = 256
 _INIT_STD = 0.02
@@ -176,7 +176,7 @@ class DiffusionHead(nn.Module):
 class GuidedHead:
     """A head with classifier-free guidance inside: ``u + scale * (c - u)`` of the noise.
 
-    Implements :class:`image_ar.continuous.chain.Head`. Both halves see the same state in one
+    Implements :class:`image_ar.continuous.chain.ChainHead`. Both halves see the same state in one
     batch; the variance logits are those of the half with the condition. Rows of scale 1 get their
     conditional noise exactly; where all rows have scale 1, or there is no null vector, one half
     runs.
@@ -190,18 +190,32 @@ class GuidedHead:
         self.width = head.token_width
 
     def __call__(
-        self, state: Tensor, timestep: Tensor | int, condition: Condition
+        self, state: Tensor, timestep: Tensor, condition: Condition
     ) -> tuple[Tensor, Tensor]:
         """Guided noise and variance logits, ``(rows, width)`` each.
 
         Args:
             state: ``(rows, width)``.
-            timestep: Original indices of the base process, one for all or ``(rows,)``.
+            timestep: ``(rows,)`` original indices of the base process.
             condition: Of the same rows.
         """
-        if isinstance(timestep, int):
-            timestep = torch.full((len(state),), timestep, device=state.device)
+        return self._guided(state, timestep, self.head.embed(both_halves(condition)), condition)
+
+    def under(self, condition: Condition) -> Settled:
+        """The head with its condition embedded, for chains; gradients flow through it."""
         halves = self.head.embed(both_halves(condition))
+
+        def settled(state: Tensor, timestep: int) -> tuple[Tensor, Tensor]:
+            rows = slice(len(state))
+            told = torch.tensor([timestep], device=state.device)
+            return self._guided(state, told, halves[rows], condition.select(rows))
+
+        return settled
+
+    def _guided(
+        self, state: Tensor, timestep: Tensor, halves: Tensor, condition: Condition
+    ) -> tuple[Tensor, Tensor]:
+        """What the head says of each half ``(rows, halves, width)``, combined."""
         embedding = self.head.time_embed(timestep).unsqueeze(1) + halves
         return guide(
             self.head.denoise(state.unsqueeze(1), self.head.modulations(embedding)), condition

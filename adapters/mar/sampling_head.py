@@ -8,45 +8,30 @@ that all steps' are made in one product.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from adapters.mar.head import DiffusionHead, both_halves, guide
-from image_ar.continuous.chain import Condition
+from adapters.mar.head import DiffusionHead
+from adapters.mar.sampling_network import SamplingNetwork
+from image_ar.continuous.chain import Condition, Settled
 
 _TABLE_BYTES = 2**28
-
-
-class _Prepared(NamedTuple):
-    """One condition and what was computed for it.
-
-    Attributes:
-        condition: Itself, to know it again.
-        halves: ``(rows, halves, width)`` its embeddings.
-        table: ``(steps, rows, halves, all modulations)``, None where none was made.
-        again: Whether the condition came more than once.
-    """
-
-    condition: Condition
-    halves: Tensor
-    table: Tensor | None = None
-    again: bool = False
 
 
 class SamplingHead:
     """Equals :class:`~adapters.mar.head.GuidedHead` up to rounding, without gradients.
 
-    From the second call with one condition object on, the modulations are looked up. Conditions
-    must not be changed in place. Weights that were trained, loaded or moved since are noticed.
+    Weights that were trained, loaded or moved since the last condition are noticed. Guidance runs
+    both halves wherever a condition has a null vector: looking at the scales would make the host
+    wait.
 
     Args:
         head: Not changed.
         timesteps: ``(steps,)`` original indices of the noise levels that will be asked about.
-        table_bytes: Most memory for looked-up modulations; those of more rows than fit are
-            computed at every call.
+        table_bytes: Most memory for the modulations of a chain; those of more rows than fit are
+            computed step by step.
     """
 
     def __init__(
@@ -55,52 +40,51 @@ class SamplingHead:
         self.head, self.table_bytes = head, table_bytes
         self.width = head.token_width
         self.timesteps = timesteps
-        self._last: _Prepared | None = None
         self._refresh()
 
     @torch.no_grad()
     def __call__(
-        self, state: Tensor, timestep: Tensor | int, condition: Condition
+        self, state: Tensor, timestep: Tensor, condition: Condition
     ) -> tuple[Tensor, Tensor]:
         """Guided noise and variance logits, ``(rows, width)`` each.
 
         Args:
             state: ``(rows, width)``.
-            timestep: Original indices, of those given at construction, one for all or ``(rows,)``.
+            timestep: ``(rows,)`` original indices, of those given at construction.
             condition: Of the same rows.
 
         Raises:
             IndexError: A noise level that was not given (on the CPU).
         """
+        halves = self._embed(condition)
+        times = self._times.index_select(0, self._index.index_select(0, timestep))
+        modulations = self._network.modulations(times.unsqueeze(1) + halves)
+        flat = [part.flatten(0, 1) for part in modulations]
+        return self._network(state, flat, _weight(condition))
+
+    @torch.no_grad()
+    def under(self, condition: Condition) -> Settled:
+        """The head with all modulations of a chain made; it refuses other noise levels.
+
+        Conditions must not be changed in place while it is used.
+        """
+        halves = self._embed(condition)
+        count = halves.shape[1]
+        flat, table = halves.flatten(0, 1), None
+        entries = len(self._times) * len(flat) * self._network.modulation_size
+        if entries * flat.element_size() <= self.table_bytes:
+            every = self._network.modulations(self._times.unsqueeze(1) + flat)
+            table = list(zip(*(part.unbind(0) for part in every), strict=True))
+        weight = _weight(condition)
+        return _SettledHead(self._network, self._steps, self._times, flat, count, weight, table)
+
+    def _embed(self, condition: Condition) -> Tensor:
+        """Embedded conditions ``(rows, halves, W)``, the condition's own first."""
         if self._weights != _stamp(self.head):
             self._refresh()
-        prepared = self._last = self._prepare(condition)
-        if isinstance(timestep, int):
-            modulations = self._of_step(self._step_of(timestep), prepared)
-        else:
-            modulations = self._of_rows(self._index.index_select(0, timestep), prepared)
-        return guide(self._network(state.unsqueeze(1), modulations), condition)
-
-    def _of_step(self, step: int, prepared: _Prepared) -> tuple[Tensor, ...]:
-        """Modulations where all rows are at one step; a view of the table."""
-        if prepared.table is None:
-            return self.head.modulations(self._times[step] + prepared.halves)
-        return prepared.table[step].split(self._sizes, dim=-1)
-
-    def _of_rows(self, steps: Tensor, prepared: _Prepared) -> tuple[Tensor, ...]:
-        """Modulations where every row is at a step of its own."""
-        if prepared.table is None:
-            return self.head.modulations(
-                self._times.index_select(0, steps).unsqueeze(1) + prepared.halves
-            )
-        rows = torch.arange(len(steps), device=steps.device)
-        return prepared.table[steps, rows].split(self._sizes, dim=-1)
-
-    def _step_of(self, timestep: int) -> int:
-        step = self._steps.get(timestep)
-        if step is None:
-            raise IndexError(f"noise level {timestep} is not among those of this head")
-        return step
+        if condition.null is None:
+            return self.head.embed(condition.vectors).unsqueeze(1)
+        return self.head.embed(torch.stack([condition.vectors, condition.null], dim=1))
 
     @torch.no_grad()
     def _refresh(self) -> None:
@@ -113,62 +97,53 @@ class SamplingHead:
         self._index = timesteps.new_full((int(timesteps.max()) + 1,), len(timesteps))
         self._index[timesteps] = torch.arange(len(timesteps), device=timesteps.device)
         self._steps = {level: step for step, level in enumerate(timesteps.tolist())}
-        self._sizes = [part.shape[-1] for part in head.modulations(self._times[:1])]
-        self._network = _Network(head)
-        self._last = None
-
-    def _prepare(self, condition: Condition) -> _Prepared:
-        last = self._last
-        if last is None or last.condition is not condition:
-            halves = self.head.embed(both_halves(condition))
-            return _Prepared(condition, halves)
-        if last.again:
-            return last
-        # Conditions that come once, such as those of parallel steps, do not pay for a table.
-        return last._replace(table=self._table(last.halves), again=True)
-
-    def _table(self, halves: Tensor) -> Tensor | None:
-        """``(steps, rows, halves, all modulations)``, or None where that is too large."""
-        entries = len(self._times) * halves.shape[:2].numel() * sum(self._sizes)
-        if entries * halves.element_size() > self.table_bytes:
-            return None
-        every = self._times.view(-1, 1, 1, halves.shape[-1]) + halves
-        return torch.cat(self.head.modulations(every), dim=-1)
+        self._network = SamplingNetwork(head)
 
 
-class _Network:
-    """:meth:`DiffusionHead.denoise` without its modules: for few rows they cost more than the sums.
+@dataclass(frozen=True, eq=False)
+class _SettledHead:
+    """A head under one condition.
 
-    Args:
-        head: Whose weights are taken.
+    Attributes:
+        network: Everything that sees the state.
+        steps: Index of each noise level.
+        times: ``(steps, width)`` embedded noise levels.
+        halves: ``(rows * halves, width)`` embedded conditions.
+        count: Halves.
+        weight: ``(rows, 1)`` guidance scale, None for one half.
+        table: Modulations of each step, None where they do not fit.
     """
 
-    def __init__(self, head: DiffusionHead) -> None:
-        self._input = (head.input_proj.weight, head.input_proj.bias)
-        self._output = (head.final_layer.linear.weight, head.final_layer.linear.bias)
-        self._eps, self._width = head.final_layer.norm_final.eps, (self._input[0].shape[0],)
-        self._blocks = [_weights_of(block) for block in head.res_blocks]
+    network: SamplingNetwork
+    steps: dict[int, int]
+    times: Tensor
+    halves: Tensor
+    count: int
+    weight: Tensor | None
+    table: Sequence[Sequence[Tensor]] | None
 
-    def __call__(self, state: Tensor, modulations: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Noise and variance logits ``(..., token_width)`` under given modulations."""
-        width, eps = self._width, self._eps
-        x = F.linear(state.to(self._input[0].dtype), *self._input)
-        for (scale_in, shift_in, one, one_bias, two, two_bias), modulation in zip(
-            self._blocks, modulations, strict=False
-        ):
-            shift, scale, gate = modulation.chunk(3, dim=-1)
-            inner = torch.addcmul(shift, F.layer_norm(x, width, scale_in, shift_in, eps), 1 + scale)
-            inner = F.linear(F.silu(F.linear(inner, one, one_bias), inplace=True), two, two_bias)
-            x = torch.addcmul(x, gate, inner)
-        shift, scale = modulations[-1].chunk(2, dim=-1)
-        x = torch.addcmul(shift, F.layer_norm(x, width, eps=eps), 1 + scale)
-        noise, logits = F.linear(x, *self._output).to(state.dtype).chunk(2, dim=-1)
-        return noise, logits
+    def __call__(self, state: Tensor, timestep: int) -> tuple[Tensor, Tensor]:
+        """Guided noise and variance logits of the first rows' states, ``(n, width)`` each.
+
+        Raises:
+            IndexError: A noise level that was not given.
+        """
+        step = self.steps.get(timestep)
+        if step is None:
+            raise IndexError(f"noise level {timestep} is not among those of this head")
+        if self.table is not None:
+            modulations = self.table[step]
+        else:
+            modulations = self.network.modulations(self.times[step] + self.halves)
+        weight, rows = self.weight, len(state) * self.count
+        if rows < len(self.halves):
+            modulations = [part[:rows] for part in modulations]
+            weight = None if weight is None else weight[: len(state)]
+        return self.network(state, modulations, weight)
 
 
-def _weights_of(block: Any) -> tuple[Tensor, ...]:
-    norm, one, two = block.in_ln, block.mlp[0], block.mlp[2]
-    return norm.weight, norm.bias, one.weight, one.bias, two.weight, two.bias
+def _weight(condition: Condition) -> Tensor | None:
+    return None if condition.scale is None else condition.scale.unsqueeze(1)
 
 
 def _stamp(head: DiffusionHead) -> tuple[int, int]:

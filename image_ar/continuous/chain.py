@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -20,6 +20,9 @@ from torch import Tensor
 from image_ar.continuous.gaussian import GaussianStep
 from image_ar.continuous.process import DiffusionProcess
 
+# A head that knows its condition: predicted noise and variance logits of the first rows' states
+# ``(n, width)`` at one timestep.
+Settled = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 FinalNoise = Literal["none", "learned"] | float
 
 
@@ -70,15 +73,23 @@ class Head(Protocol):
     width: int
 
     def __call__(
-        self, state: Tensor, timestep: Tensor | int, condition: Condition
+        self, state: Tensor, timestep: Tensor, condition: Condition
     ) -> tuple[Tensor, Tensor]:
         """Predicted noise and variance logits, both ``(rows, width)``.
 
         Args:
             state: ``(rows, width)`` noisy vectors.
-            timestep: Step of the process the network was trained on, one for all or ``(rows,)``.
+            timestep: ``(rows,)`` steps of the process the network was trained on.
             condition: Of ``rows`` rows.
         """
+        ...
+
+
+class ChainHead(Head, Protocol):
+    """A head that chains can ask step after step."""
+
+    def under(self, condition: Condition) -> Settled:
+        """The same network under one condition; what depends on that alone is computed once."""
         ...
 
 
@@ -102,7 +113,7 @@ class Chain:
 
 
 def denoise(
-    head: Head,
+    head: ChainHead,
     process: DiffusionProcess,
     condition: Condition,
     normals: Tensor,
@@ -123,10 +134,10 @@ def denoise(
         ValueError: Normals of another shape.
     """
     _check_normals(head, process, condition, normals)
-    noises = normals.unbind(1)
+    noises, settled = normals.unbind(1), head.under(condition)
     states, kernels = [noises[0]], []
     for step in range(process.steps):
-        kernel = _kernel(head, process, condition, step, states[-1], temperature)
+        kernel = _kernel(settled, process, step, states[-1], temperature)
         kernels.append(kernel)
         if step < process.steps - 1:
             states.append(kernel.draw(noises[step + 1]))
@@ -167,7 +178,7 @@ def kernels_along(
 
 
 def finish(
-    head: Head,
+    head: ChainHead,
     process: DiffusionProcess,
     condition: Condition,
     state: Tensor,
@@ -196,12 +207,12 @@ def finish(
     order = first.argsort(stable=True)
     starts = first[order].tolist()
     _check_starts(starts, process.steps)
-    state, normals, condition = state[order], normals[order], condition.select(order)
+    state, normals, settled = state[order], normals[order], head.under(condition.select(order))
     mean, log_std = state.clone(), torch.full_like(state, -math.inf)
     trail = torch.zeros(len(state), dtype=torch.float64, device=state.device)
     for step in range(min(starts, default=process.steps), process.steps):
         begun = slice(bisect_right(starts, step))
-        kernel = _kernel(head, process, condition.select(begun), step, state[begun], temperature)
+        kernel = _kernel(settled, process, step, state[begun], temperature)
         if step == process.steps - 1:
             mean[begun], log_std[begun] = kernel.mean, kernel.log_std
         else:
@@ -235,16 +246,11 @@ def settle(last: GaussianStep, final_noise: FinalNoise, normals: Tensor) -> Tens
 
 
 def _kernel(
-    head: Head,
-    process: DiffusionProcess,
-    condition: Condition,
-    step: int,
-    state: Tensor,
-    temperature: float,
+    settled: Settled, process: DiffusionProcess, step: int, state: Tensor, temperature: float
 ) -> GaussianStep:
     """Law of ``step`` (in order of time) at ``state`` ``(rows, width)``."""
     index = process.steps - 1 - step
-    noise, logits = head(state, int(process.original(index)), condition)
+    noise, logits = settled(state, process.original(index))
     return process.kernel(index, state, noise, logits, temperature)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from image_ar.continuous.chain import Chain, Condition, Head, denoise, settle
+from image_ar.continuous.chain import Chain, ChainHead, Condition, denoise, settle
 from image_ar.continuous.process import DiffusionProcess
 from image_ar.continuous.request import Conditioning, Denoising, LatentRequest, Reads
 from mmspec.noise import Noise
@@ -33,7 +33,7 @@ class LatentDecoder(Protocol):
     base_steps: int
     latent_range: float | None
 
-    def head_for(self, process: DiffusionProcess) -> Head:
+    def head_for(self, process: DiffusionProcess) -> ChainHead:
         """The network that predicts the noise in a vector, ready for the steps of a process."""
         ...
 
@@ -89,7 +89,9 @@ class LatentState:
     A *step* fills a group of places; a causal model's groups hold one place each.
 
     Attributes:
-        vectors: ``(batch, cells, width)`` by raster place, zeros where nothing stands yet.
+        canvas: ``(batch, cells + 1, width)`` vectors by raster place, zeros where nothing stands
+            yet; one more at the end, which nothing reads, for what is written to place -1. Replaced
+            by every write, never changed in place.
         layout: ``(batch, steps, group)`` places that every step fills, -1 for padding.
         lengths: ``(batch,)`` committed steps, on the device.
         host_lengths: The same numbers on the host.
@@ -108,7 +110,7 @@ class LatentState:
         scored: Conditions of the last scored draft, for chains that a verdict hands back.
     """
 
-    vectors: Tensor
+    canvas: Tensor
     layout: Tensor
     lengths: Tensor
     host_lengths: list[int]
@@ -116,7 +118,7 @@ class LatentState:
     context: Any
     inputs: Mapping[str, Any]
     process: DiffusionProcess
-    head: Head
+    head: ChainHead
     denoising: Denoising
     noise: Noise
     ar_steps: int | None
@@ -142,11 +144,11 @@ class LatentState:
         layout = decoder.layout(noise, request.ar_steps).to(request.device)
         batch, total, _ = layout.shape
         context, condition = decoder.prefill(request.inputs, layout, total + request.lookahead + 1)
-        shape = (batch, decoder.cells, decoder.width)
+        shape = (batch, decoder.cells + 1, decoder.width)
         count = steps or request.denoising.steps
         process = DiffusionProcess(count, decoder.base_steps, decoder.latent_range)
         state = cls(
-            vectors=condition.vectors.new_zeros(shape, dtype=torch.float32),
+            canvas=condition.vectors.new_zeros(shape, dtype=torch.float32),
             layout=layout,
             lengths=torch.zeros(batch, dtype=torch.long, device=layout.device),
             host_lengths=[0] * batch,
@@ -166,14 +168,19 @@ class LatentState:
         return state, condition
 
     @property
+    def vectors(self) -> Tensor:
+        """``(batch, cells, width)`` by raster place, zeros where nothing stands yet."""
+        return self.canvas[:, :-1]
+
+    @property
     def batch(self) -> int:
         """Pictures."""
-        return self.vectors.shape[0]
+        return self.canvas.shape[0]
 
     @property
     def device(self) -> torch.device:
         """Where the vectors are."""
-        return self.vectors.device
+        return self.canvas.device
 
     @property
     def steps(self) -> int:
@@ -195,8 +202,18 @@ class LatentState:
         """Steps each picture has committed."""
         return list(self.host_lengths)
 
+    @property
+    def reached(self) -> int | Tensor:
+        """Committed steps: one number where all pictures stand alike, else ``(batch,)``."""
+        first = self.host_lengths[0]
+        alike = all(length == first for length in self.host_lengths)
+        return first if alike else self.lengths
+
     def places(self, count: int, offset: int = 0) -> Tensor:
         """``(batch, count, group)`` places of the next steps, from ``offset`` on."""
+        first = self.reached + offset
+        if isinstance(first, int) and 0 <= first <= self.steps - count:
+            return self.layout[:, first : first + count]
         index = self.lengths.unsqueeze(1) + offset + torch.arange(count, device=self.device)
         inside = (index >= 0) & (index < self.steps)
         rows = torch.arange(self.batch, device=self.device).unsqueeze(1)
@@ -215,17 +232,12 @@ class LatentState:
 
     def write(self, places: Tensor, vectors: Tensor) -> None:
         """Put ``(batch, n, group, width)`` at places ``(batch, n, group)``; -1 is skipped."""
-        flat, values = places.flatten(1), vectors.flatten(1, 2).to(self.vectors.dtype)
-        # One more place takes what is skipped.
-        room = self.vectors.new_zeros(self.batch, 1, self.vectors.shape[-1])
-        target = torch.where(flat >= 0, flat, self.vectors.shape[1])
-        wide = torch.cat([self.vectors, room], 1)
-        wide.scatter_(1, target.unsqueeze(-1).expand_as(values), values)
-        self.vectors = wide[:, :-1]
+        rows = torch.arange(self.batch, device=self.device).view(-1, 1, 1)
+        self.canvas = self.canvas.index_put((rows, places), vectors.to(self.canvas.dtype))
 
     def normals(self, places: Tensor, steps: int | None = None) -> Tensor:
         """``(batch, ..., steps + 1, width)`` noise of the denoising chains of places."""
-        shape = ((steps or self.denoising.steps) + 1, self.vectors.shape[-1])
+        shape = ((steps or self.denoising.steps) + 1, self.canvas.shape[-1])
         return self.noise.normals(DENOISE, places, shape)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from image_ar.continuous.chain import Chain
 from image_ar.continuous.decoding import LatentDecoder, LatentState, draw
-from image_ar.continuous.evidence import endpoints_of, joined, paths_of
+from image_ar.continuous.evidence import by_node, endpoints_of, paths_of, woven
 from image_ar.continuous.laws import Endpoints, Paths
 from image_ar.continuous.request import LatentRequest
 from mmspec.messages import Commit, Draft, Evidence, Plan, Verdict
@@ -65,12 +66,12 @@ class LatentDrafter:
         if count < 1:
             return Draft.empty(state.batch, state.device)
         own = self._follow(state)
-        drawn, records = zip(*(self._step(own) for _ in range(count)), strict=True)
+        places = own.places(count)
+        units, law = self._run(own, places)
         # The last step's vectors have not been read by the model yet.
         self._known = [done + count - 1 for done in state.host_lengths]
-        units, law = torch.cat(drawn, 1), joined(records)
         healthy = units.isfinite().flatten(1).all(1)
-        valid = (law.places >= 0).any(-1)
+        valid = (places >= 0).any(-1)
         return Draft.chain(units, law, source=self.name, healthy=healthy, valid=valid)
 
     def observe(
@@ -87,7 +88,7 @@ class LatentDrafter:
         # The target's own unit, the last one, has never been read.
         pairs = zip(self._known, state.host_lengths, strict=True)
         self._known = [min(known, done - 1) for known, done in pairs]
-        own.vectors, own.lengths = state.vectors, state.lengths
+        own.canvas, own.lengths = state.canvas, state.lengths
         own.host_lengths = list(state.host_lengths)
         own.pending = max(d - k for d, k in zip(own.host_lengths, self._known, strict=True))
         return own
@@ -115,22 +116,31 @@ class LatentDrafter:
             )
         return own
 
-    def _step(self, own: LatentState) -> tuple[Tensor, Endpoints | Paths]:
-        """Draw one step ``(batch, 1, group, width)`` and write it into the own state."""
-        nothing = own.vectors.new_zeros(own.batch, 0, own.group, self.decoder.width)
-        condition = self.decoder.conditions(own, nothing)
-        places = own.places(1)
+    def _run(self, own: LatentState, places: Tensor) -> tuple[Tensor, Endpoints | Paths]:
+        """Draw the steps of ``places`` ``(batch, count, group)`` into the own state.
+
+        Returns:
+            The units ``(batch, count, group, width)`` and their record.
+        """
         normals = coarser(own.normals(places).flatten(0, 2), own.process.steps)
-        chain, vectors = draw(own, condition, normals, record=self._paths)
-        record: Endpoints | Paths = endpoints_of(chain, vectors, places)
-        if self._paths:
-            record = paths_of(chain, places)
-        unit = vectors.view(*places.shape, -1)
-        own.write(places, unit)
-        own.lengths = own.lengths + 1
-        own.host_lengths = [length + 1 for length in own.host_lengths]
-        own.pending = 1
-        return unit, record
+        normals = normals.view(*places.shape, *normals.shape[1:])
+        nothing = own.canvas.new_zeros(own.batch, 0, own.group, self.decoder.width)
+        chains: list[Chain] = []
+        drawn: list[Tensor] = []
+        for here, noises in zip(places.split(1, 1), normals.unbind(1), strict=True):
+            condition = self.decoder.conditions(own, nothing)
+            chain, vectors = draw(own, condition, noises.flatten(0, 1), record=self._paths)
+            chains.append(chain)
+            drawn.append(vectors)
+            own.write(here, vectors.view(*here.shape, -1))
+            own.lengths = own.lengths + 1
+            own.host_lengths = [length + 1 for length in own.host_lengths]
+            own.pending = 1
+        chain, vectors = woven(chains, own.batch), by_node(drawn, own.batch)
+        units = vectors.view(*places.shape, -1)
+        return units, (
+            paths_of(chain, places) if self._paths else endpoints_of(chain, vectors, places)
+        )
 
 
 def coarser(normals: Tensor, steps: int) -> Tensor:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from image_ar.continuous.chain import Chain
 from image_ar.continuous.gaussian import GaussianStep
-from image_ar.continuous.laws import Endpoints, Paths, Record
+from image_ar.continuous.laws import Endpoints, Paths
 
 
 def endpoints_of(chain: Chain, vectors: Tensor, places: Tensor) -> Endpoints:
@@ -44,16 +44,23 @@ def by_step(values: Tensor, places: Tensor) -> Tensor:
     return values.view(*places.shape, *values.shape[1:]).transpose(2, 3)
 
 
-def joined(records: Sequence[Record]) -> Record:
-    """Records of consecutive rows as one."""
-    whole: Record = _joined(records)
+def woven(chains: Sequence[Chain], batch: int) -> Chain:
+    """Chains of consecutive nodes, of ``batch * group`` rows each, as one; see :func:`by_node`."""
+    whole: Chain = _woven(chains, batch)
     return whole
 
 
-def _joined(records: Sequence[Any]) -> Any:
-    """Dataclasses of tensors and dataclasses, field by field."""
-    first = records[0]
+def by_node(values: Sequence[Tensor], batch: int) -> Tensor:
+    """A tensor ``(batch * group, ...)`` a node as ``(batch * nodes * group, ...)``."""
+    return torch.stack(list(values), 1).unflatten(0, (batch, -1)).transpose(1, 2).flatten(0, 2)
+
+
+def _woven(parts: Sequence[Any], batch: int) -> Any:
+    """Tensors, or dataclasses of tensors and dataclasses, field by field; None stays None."""
+    first = parts[0]
+    if first is None:
+        return None
     if isinstance(first, Tensor):
-        return torch.cat(list(records), 1)
+        return by_node(parts, batch)
     names = [field.name for field in fields(first)]
-    return type(first)(*(_joined([getattr(r, name) for r in records]) for name in names))
+    return type(first)(*(_woven([getattr(p, name) for p in parts], batch) for name in names))

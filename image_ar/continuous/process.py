@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -59,7 +59,10 @@ class DiffusionProcess:
     posterior_variance: Tensor = field(init=False, repr=False, compare=False)
     log_variance_bounds: Tensor = field(init=False, repr=False, compare=False)
     _factors: Tensor = field(init=False, repr=False, compare=False)
-    _numbers: list[list[float]] = field(init=False, repr=False, compare=False)
+    _levels: list[int] = field(init=False, repr=False, compare=False)
+    _steps: dict[torch.device, list[Sequence[Tensor]]] = field(
+        init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not 2 <= self.steps <= self.base_steps:
@@ -78,9 +81,9 @@ class DiffusionProcess:
         low, high = bounds
         rest = 1 - level
         factors = [
-            *(level.rsqrt(), (1 / level - 1).sqrt()),  # the clean vector
+            *(level.rsqrt(), -(1 / level - 1).sqrt()),  # the clean vector
             *(betas * before.sqrt() / rest, (1 - before) * (1 - betas).sqrt() / rest),  # its share
-            *((1 - betas).rsqrt(), betas / (rest * (1 - betas)).sqrt()),  # both at once
+            *((1 - betas).rsqrt(), -betas / (rest * (1 - betas)).sqrt()),  # both at once
             *(0.25 * (high + low), 0.25 * (high - low)),  # log deviation
         ]
         for name, value in (
@@ -90,15 +93,20 @@ class DiffusionProcess:
             ("posterior_variance", posterior),
             ("log_variance_bounds", bounds),
             ("_factors", torch.stack(factors)),
-            ("_numbers", torch.stack(factors, 1).tolist()),
+            ("_levels", timesteps.tolist()),
+            ("_steps", {}),
         ):
             object.__setattr__(self, name, value)
 
-    def original(self, index: int | Tensor) -> Tensor:
-        """What the network is told at ``index``, of its shape and on its device."""
+    @overload
+    def original(self, index: int) -> int: ...
+    @overload
+    def original(self, index: Tensor) -> Tensor: ...
+    def original(self, index: int | Tensor) -> int | Tensor:
+        """What the network is told at ``index``: a number, or of its shape and on its device."""
         if isinstance(index, Tensor):
             return self.timesteps.to(index.device)[index]
-        return self.timesteps[index]
+        return self._levels[index]
 
     def kernel(
         self,
@@ -132,23 +140,28 @@ class DiffusionProcess:
                 f"the temperature must be 0 or more and finite, got {temperature}; 1 is the law "
                 "that was learned"
             )
-        whole, less, towards, stays, signal, drift, middle, half = self._at(index)
+        whole, less, towards, stays, signal, drift, middle, half = self._at(index, state.device)
         # The first steps take a small difference of large numbers, hence float64.
         start, guess = state.double(), noise.double()
         if self.clip is None:
-            mean = start * signal - guess * drift
+            mean = torch.addcmul(start * signal, guess, drift)
         else:
-            clean = (start * whole - guess * less).clamp(-self.clip, self.clip)
-            mean = clean * towards + start * stays
-        shift = math.log(temperature) if temperature else -math.inf
-        log_std = variance_logits.to(state.dtype) * half + (middle + shift)
+            clean = torch.addcmul(start * whole, guess, less).clamp(-self.clip, self.clip)
+            mean = torch.addcmul(start * stays, clean, towards)
+        if temperature != 1:
+            middle = middle + (math.log(temperature) if temperature else -math.inf)
+        log_std = torch.addcmul(middle, variance_logits.to(state.dtype), half)
         return GaussianStep(mean.to(state.dtype), log_std.to(state.dtype))
 
-    def _at(self, index: int | Tensor) -> Sequence[Any]:
-        """Factors of a step: numbers, or tensors ready to meet ``(..., width)``."""
+    def _at(self, index: int | Tensor, device: torch.device) -> Sequence[Tensor]:
+        """Factors of a step, ready to meet ``(..., width)``."""
         if isinstance(index, Tensor):
-            return self._factors.to(index.device)[:, index].unsqueeze(-1).unbind()
-        return self._numbers[index]  # a chain asks every step: numbers cost no calls
+            return self._factors.to(device)[:, index].unsqueeze(-1).unbind()
+        steps = self._steps.get(device)
+        if steps is None:  # a chain asks every step: they are cut once
+            columns = self._factors.to(device).unbind(1)
+            steps = self._steps[device] = [column.unbind() for column in columns]
+        return steps[index]
 
 
 def cosine_betas(count: int) -> Tensor:

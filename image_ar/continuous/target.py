@@ -58,9 +58,7 @@ class LatentTarget:
         if nodes and state.conditioning == "window":
             condition = self.decoder.window_conditions(state, nodes)
             return self._endpoints(state, condition, nodes)
-        units = (
-            draft.units if nodes else state.vectors.new_zeros(state.batch, 0, *self._unit(state))
-        )
+        units = draft.units if nodes else state.canvas.new_zeros(state.batch, 0, *self._unit(state))
         condition = self.decoder.conditions(state, units)
         if nodes and state.reads == "paths":
             return self._paths(state, condition, draft)

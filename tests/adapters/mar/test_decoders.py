@@ -74,7 +74,7 @@ def fill(state: LatentState, lengths: list[int]) -> None:
     steps = torch.arange(state.steps)
     known = torch.tensor(lengths).unsqueeze(1) > steps
     places = torch.where(known.unsqueeze(-1), state.layout, -1)
-    state.vectors = torch.zeros_like(vectors)
+    state.canvas = torch.zeros_like(state.canvas)
     index = state.layout.clamp(min=0).flatten(1).unsqueeze(-1).expand(-1, -1, WIDTH)
     state.write(places, vectors.gather(1, index).view(*places.shape, WIDTH))
     state.lengths = torch.tensor(lengths)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 from torch import Tensor
 
 from adapters.mar.head import DiffusionHead, GuidedHead
 from adapters.mar.sampling_head import SamplingHead
+from adapters.mar.sampling_network import SamplingNetwork
 from image_ar.continuous.chain import Condition
 from tests.adapters.mar.naive_mar import doubles, head_outputs
 
@@ -125,20 +128,40 @@ def test_sampling_equals_the_live_head(scales: list[float], table_bytes: int) ->
     assert_same(sampling(state, times, condition), live(state, times, condition))
 
 
-def test_modulations_of_a_chain_are_made_once() -> None:
+@pytest.mark.parametrize("scales", [None, [1.0] * ROWS, [0.0, 1.0, 3.5]])
+@pytest.mark.parametrize("table_bytes", [0, 2**28])
+def test_chains_ask_the_same_network(scales: list[float] | None, table_bytes: int) -> None:
+    """At one noise level after another, of all rows or the first few."""
     head = random_head()
-    sampling, condition = SamplingHead(head, TIMES), condition_of([2.0] * ROWS)
-    rows: list[int] = []
-    layer = head.final_layer.adaLN_modulation[1]
-    layer.register_forward_hook(lambda _, __, out: rows.append(out.shape[:-1].numel()))
-    state, times, _ = rows_of()
-    for _ in range(6):
-        sampling(state, times, condition)
-    assert rows == [2 * ROWS, 2 * ROWS * len(TIMES)]
-    # Conditions that come once do not make the table.
-    for seed in range(3):
-        sampling(state, times, condition_of([2.0] * ROWS, seed))
-    assert rows[2:] == [2 * ROWS] * 3
+    condition = condition_of(scales or [1.0] * ROWS)
+    if scales is None:
+        condition = Condition(condition.vectors)
+    live, sampling = GuidedHead(head), SamplingHead(head, TIMES, table_bytes)
+    chains = live.under(condition), sampling.under(condition)
+    for level in TIMES.tolist():
+        for rows in (ROWS, 1):
+            state = rows_of(seed=level)[0][:rows]
+            told = torch.full((rows,), level)
+            expected = live(state, told, condition.select(slice(rows)))
+            for settled in chains:
+                assert_same(settled(state, level), expected)
+
+
+def test_modulations_of_a_chain_are_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    inner = SamplingNetwork.modulations
+
+    def noted(network: SamplingNetwork, embedding: Tensor) -> Sequence[Tensor]:
+        made.append(embedding.shape[:-1].numel())
+        return inner(network, embedding)
+
+    monkeypatch.setattr(SamplingNetwork, "modulations", noted)
+    for table_bytes, expected in ((2**28, [2 * ROWS * len(TIMES)]), (0, [2 * ROWS] * len(TIMES))):
+        made.clear()
+        settled = SamplingHead(random_head(), TIMES, table_bytes).under(condition_of([2.0] * ROWS))
+        for level in TIMES.tolist():
+            settled(rows_of()[0], level)
+        assert made == expected
 
 
 def test_sampling_notices_new_weights() -> None:
@@ -162,6 +185,8 @@ def test_noise_levels_that_were_not_given_are_refused() -> None:
     for level in (5, 11):
         with pytest.raises(IndexError):
             sampling(rows_of()[0], torch.full((ROWS,), level), condition_of([2.0] * ROWS))
+        with pytest.raises(IndexError, match=str(level)):
+            sampling.under(condition_of([2.0] * ROWS))(rows_of()[0], level)
 
 
 def test_outputs_have_the_format_of_the_state() -> None:
@@ -182,4 +207,9 @@ def test_gradients_flow_through_the_live_head_only() -> None:
     for name, weight in head.named_parameters():
         assert weight.grad is not None, name
         assert weight.grad.any(), name
-    assert not SamplingHead(head, TIMES)(state, times, condition)[0].requires_grad
+    head.zero_grad()
+    GuidedHead(head).under(condition)(state, 61)[0].square().sum().backward()
+    assert all(weight.grad is not None for weight in head.parameters())
+    sampling = SamplingHead(head, TIMES)
+    assert not sampling(state, times, condition)[0].requires_grad
+    assert not sampling.under(condition)(state, 61)[0].requires_grad

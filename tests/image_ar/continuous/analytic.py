@@ -5,7 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from image_ar.continuous.chain import Condition, FinalNoise, Head, denoise, settle
+from image_ar.continuous.chain import (
+    ChainHead,
+    Condition,
+    FinalNoise,
+    Settled,
+    denoise,
+    settle,
+)
 from image_ar.continuous.process import DiffusionProcess
 
 
@@ -48,6 +55,13 @@ class AnalyticHead:
         noise = (1 - level).sqrt() * (state - level.sqrt() * mean) / spread
         return noise, torch.full_like(state, self.logit)
 
+    def under(self, condition: Condition) -> Settled:
+        def settled(state: Tensor, timestep: int) -> tuple[Tensor, Tensor]:
+            told = torch.full((len(state),), timestep)
+            return self(state, told, condition.select(slice(len(state))))
+
+        return settled
+
     def means(self, vectors: Tensor) -> Tensor:
         """Mean of the data ``(rows, width)`` under conditions ``(rows, size)``."""
         if self.slope is None:
@@ -56,7 +70,7 @@ class AnalyticHead:
 
 
 def response(
-    head: Head,
+    head: ChainHead,
     process: DiffusionProcess,
     condition: Tensor,
     temperature: float = 1.0,

@@ -182,6 +182,9 @@ class Broken(AffineDecoder):
                 noise, logits = self.head(state, timestep, condition)
                 return torch.where(condition.vectors > 0.4, torch.nan, noise), logits
 
+            def under(head, condition):  # noqa: N805
+                return lambda state, timestep: head(state, torch.tensor([timestep]), condition)
+
         return Head()
 
 
