@@ -202,7 +202,7 @@ def load_filmmaker(
     recipe = settle(**options)
     number = choose_dtype(dtype, place, name, "video")
     load = partial(
-        catalog.resolve(catalog.VIDEO_LOADER),
+        _loader(),
         dtype=number,
         device=place,
         preset=preset,
@@ -212,6 +212,17 @@ def load_filmmaker(
     label = name or str(getattr(target, "name", "")) or "model"
     engine = recipe.engine(target, partial(load, like=target))
     return VideoPipeline(Route(engine, recipe.method, recipe.why), model=label)
+
+
+def _loader() -> Any:
+    """The function behind the catalog's path.
+
+    Raises:
+        ValueError: The library that its models are made of is missing.
+    """
+    if find_spec("diffusers") is None:
+        raise ValueError("video models need diffusers: pip install 'mmspec[generation]'")
+    return catalog.resolve(catalog.VIDEO_LOADER)
 
 
 def _target(model: Any, load: Any) -> Any:

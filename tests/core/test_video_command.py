@@ -139,6 +139,18 @@ def test_scores_of_both_sides(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     assert "attribute accuracy" in err
 
 
+def test_prompts_beyond_a_reward_s_window_are_warned_of_once(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(catalog.REWARDS, "short", f"{HERE}:short_sighted")
+    pair = ("--method", "sdvg", "--drafter", "draft", "--reward", "short")
+    status, _, err = run("a red star", "a red ball", *pair, "--blocks", 2, "--seed", 0)
+    assert status == 0
+    line = "mmspec: warning: the reward reads the first 2 tokens of a prompt; this one has 3"
+    assert err.count(line) == 1
+    assert run("a star", *pair, "--blocks", 2)[2].count("warning") == 0
+
+
 def test_what_was_committed_is_saved_when_memory_runs_out(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from mmspec import catalog, pipeline
+from mmspec.pipelines import video
 from mmspec.pipelines.result import Interrupted
 from mmspec.pipelines.video import VideoPipeline
 from mmspec.pipelines.video_result import UnfinishedError, VideoOutput
@@ -215,6 +216,12 @@ def test_the_loader_gets_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> 
 def test_rewards_by_name() -> None:
     made = pipe("sdvg", reward="negative-total-variation", threshold=-0.5)
     assert made.engine.rule.scorer == NegativeTotalVariation()  # type: ignore[attr-defined]
+
+
+def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"need diffusers: pip install 'mmspec\[generation\]'"):
+        pipeline("video", "toy")
 
 
 def test_scores_are_the_judge_s(monkeypatch: pytest.MonkeyPatch) -> None:

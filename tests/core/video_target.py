@@ -12,6 +12,7 @@ from adapters.wan.target import WanBlocks, WanTarget
 from adapters.wan.vae import WanVae
 from mmspec.video_target import VideoDefaults
 from tests.adapters.wan.tiny_wan import TEXT_WIDTH, random_vae, random_wan
+from video_ar.rewards.prompts import PromptWindow
 from video_ar.schedule import few_steps
 
 HERE = "tests.core.video_target"
@@ -46,6 +47,35 @@ def load(name: str, **options: Any) -> WanTarget:
     if name not in kinds:
         raise ValueError(f"there is no file or folder '{name}'")
     return tiny_target(**kinds[name])
+
+
+class _Words:
+    """A tokenizer of words."""
+
+    def __call__(self, prompt: str, max_length: int = 0, **rest: Any) -> dict[str, Any]:
+        ids = list(range(len(prompt.split())))
+        if not max_length:
+            return {"input_ids": ids}
+        kept = torch.tensor([ids[:max_length] + [0] * (max_length - len(ids))])
+        return {"input_ids": kept, "attention_mask": torch.ones_like(kept)}
+
+
+class ShortSighted:
+    """A reward that reads two words of a prompt."""
+
+    name, needs_prompt, context, default_threshold = "short-sighted", True, 0, 0.5
+
+    def __init__(self) -> None:
+        self._prompt = PromptWindow(_Words(), 2, "the reward")
+
+    def score(self, frames: Tensor, prompt: str) -> Tensor:
+        self._prompt(prompt, frames.device)
+        return torch.ones(len(frames))
+
+
+def short_sighted(device: str) -> ShortSighted:
+    """Stands in for the loader of a reward."""
+    return ShortSighted()
 
 
 def read_words(text: str) -> None:
