@@ -14,6 +14,8 @@ MOST_WAITING = 16  # runs in line behind the one that works; more are refused
 PATIENCE = 60.0  # seconds after which a run that nobody watches gives the machine back
 _TICK = 0.1  # seconds between two looks at whether a viewer's turn has come
 
+_NAP = 0.5  # seconds between two looks at whether the program has ended
+
 Report = Callable[[Any], None]
 
 
@@ -51,16 +53,21 @@ class _Ticket:
 
     def report(self, item: Any) -> None:
         """Hand an item to the viewer; raises :class:`Stopped` where there is none any more."""
-        if self.stopped.is_set() or time.monotonic() - self.seen > self.patience:
+        alone = time.monotonic() - self.seen > self.patience or not _main_is_alive()
+        if alone or self.stopped.is_set():
             raise Stopped
         self.items.put(item)
+
+
+def _main_is_alive() -> bool:
+    return threading.main_thread().is_alive()
 
 
 class Machine:
     """Does all work on models, one run at a time, on one thread of its own.
 
     One thread keeps clocks honest (no two runs share the processor) and torch's thread pool warm.
-    It starts with the first run.
+    It starts with the first run and ends with the program.
 
     Args:
         threads: CPU threads of torch; None leaves its own choice.
@@ -145,7 +152,7 @@ class Machine:
                     "try again in a minute"
                 )
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="machine", daemon=True)
+                self._thread = threading.Thread(target=self._serve, name="machine")
                 self._thread.start()
             ticket = _Ticket(owner, work, self._patience)
             self._open.append(ticket)
@@ -176,9 +183,11 @@ class Machine:
             import torch
 
             torch.set_num_threads(self._threads)  # counts for the thread that sets it
-        while True:
+        # Not a daemon: a thread torn down amid torch's own aborts the program at its end.
+        while _main_is_alive():
             with self._change:
-                self._change.wait_for(lambda: self._line)
+                if not self._change.wait_for(lambda: self._line, timeout=_NAP):
+                    continue
                 ticket = self._busy = self._line.popleft()
             error: BaseException | None = None
             try:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MISSING = "NO BROWSER TESTS: Chromium is not installed (apt-get install chromium, or set CHROMIUM)"
-SECONDS = 60  # patience with a loaded machine; a quiet one needs a fraction
+SECONDS = 120  # patience with a loaded machine; a quiet one needs a fraction
 
 
 def find_chromium() -> str | None:
