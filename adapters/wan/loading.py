@@ -14,6 +14,7 @@ from adapters.wan.checkpoints import load_vae, load_wan
 from adapters.wan.rebuilding import RebuiltWan
 from adapters.wan.target import TEXT_TOKENS, WanBlocks, WanTarget
 from adapters.wan.vae import WanVae
+from video_ar.rewards.prompts import PromptWindow
 from video_ar.schedule import Schedule, few_steps
 
 Encoder = Callable[[str], Tensor]
@@ -25,25 +26,19 @@ class TextEncoder:
     Args:
         model: A transformers ``UMT5EncoderModel``, or one like it.
         tokenizer: Its own.
-        length: Tokens that are read; longer prompts are cut.
+        length: Tokens that are read; longer prompts are cut, with a warning for the first one.
     """
 
     def __init__(self, model: Any, tokenizer: Any, length: int = TEXT_TOKENS) -> None:
-        self.model, self.tokenizer, self.length = model.eval(), tokenizer, length
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self._window = PromptWindow(tokenizer, length, "the text encoder")
 
     @torch.no_grad()
     def __call__(self, prompt: str) -> Tensor:
         """``(1, length, width)`` on the encoder's device."""
-        read = self.tokenizer(
-            [prompt],
-            padding="max_length",
-            max_length=self.length,
-            truncation=True,
-            return_attention_mask=True,
-            return_tensors="pt",
-        ).to(self.model.device)
-        states: Tensor = self.model(read.input_ids, read.attention_mask).last_hidden_state
-        return states * read.attention_mask.unsqueeze(-1).to(states.dtype)
+        ids, mask = self._window(prompt, self.model.device)
+        states: Tensor = self.model(ids, mask).last_hidden_state
+        return states * mask.unsqueeze(-1).to(states.dtype)
 
 
 def load_text_encoder(

@@ -57,6 +57,7 @@ def open_target(
         window=chosen.window,
         sink=chosen.sink,
         rebuild=chosen.rebuild,
+        reencode=chosen.reencode,
         text_tokens=chosen.text_tokens,
         device=device or "cpu",
         dtype=number,

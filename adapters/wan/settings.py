@@ -29,6 +29,7 @@ class WanSettings:
         window: Latent frames that are remembered; None keeps all.
         sink: First frames that stay in the window.
         rebuild: Frames that Krea's discipline keeps; None carries the cache on.
+        reencode: Whether that discipline encodes the oldest kept picture anew.
         text_tokens: Tokens of a prompt that are read.
         blocks: Of a video, where the call does not say.
         height: Of a picture, likewise.
@@ -45,6 +46,7 @@ class WanSettings:
     window: int | None = None
     sink: int = 0
     rebuild: int | None = None
+    reencode: bool = True
     text_tokens: int = TEXT_TOKENS
     blocks: int = _DEFAULTS.blocks
     height: int = _DEFAULTS.height
@@ -126,7 +128,7 @@ def read_settings(
     return settings.changed(given or {}, "a video model")
 
 
-_FLAGS = ("warp", "final_zero_step")
+_FLAGS = ("warp", "final_zero_step", "reencode")
 _OPTIONAL = ("window", "rebuild")
 _REAL = ("shift", "fps")
 

@@ -51,15 +51,13 @@ def test_what_is_missing_or_does_not_go_together(tmp_path: Path) -> None:
         load_target(tmp_path, tmp_path, rebuild=3, window=6)
 
 
-def test_states_after_the_prompt_are_zero() -> None:
-    class Read(SimpleNamespace):
-        def to(self, device: Any) -> Read:
-            return self
-
-    def tokenize(prompts: list[str], max_length: int, **rest: Any) -> Read:
-        count = min(len(prompts[0].split()), max_length)
-        mask = (torch.arange(max_length) < count).long()[None]
-        return Read(input_ids=mask, attention_mask=mask)
+def test_states_after_the_prompt_are_zero(caplog: pytest.LogCaptureFixture) -> None:
+    def tokenize(prompt: str, max_length: int = 99, **rest: Any) -> dict[str, Any]:
+        words = prompt.split()[:max_length]
+        if max_length == 99:
+            return {"input_ids": words}
+        mask = (torch.arange(max_length) < len(words)).long()[None]
+        return {"input_ids": mask, "attention_mask": mask}
 
     class Model(torch.nn.Module):
         device = torch.device("cpu")
@@ -67,5 +65,10 @@ def test_states_after_the_prompt_are_zero() -> None:
         def forward(self, ids: Tensor, mask: Tensor) -> Any:
             return SimpleNamespace(last_hidden_state=torch.ones(1, ids.shape[1], 3))
 
-    states = TextEncoder(Model(), tokenize, 6)("two words")
-    assert states.sum((0, 2)).tolist() == [3, 3, 0, 0, 0, 0]
+    encoder = TextEncoder(Model(), tokenize, 6)
+    assert encoder("two words").sum((0, 2)).tolist() == [3, 3, 0, 0, 0, 0]
+    assert not caplog.records
+    for _ in range(2):
+        assert encoder("one " * 7).sum() == 18
+    (record,) = caplog.records
+    assert "the text encoder reads the first 6 tokens" in record.getMessage()

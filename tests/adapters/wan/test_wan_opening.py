@@ -68,6 +68,10 @@ def test_presets_and_settings(folder: Path, tmp_path: Path) -> None:
     krea = open_target(path, preset="krea", shared=folder, settings={"text_tokens": 17})
     assert isinstance(krea.model, RebuiltWan)
     assert krea.schedule.timesteps[-1] == 0
+    assert krea.model.vae is krea.vae
+    still = open_target(path, settings={"rebuild": 2, "reencode": False})
+    assert isinstance(still.model, RebuiltWan)
+    assert still.model.vae is None
     rolling = open_target(path, settings={"window": 9})
     assert isinstance(rolling.model, WanBlocks)
     assert rolling.model.window == 9
