@@ -14,6 +14,7 @@ from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from safetensors.torch import save_file
 from torch import Tensor
 
+from adapters.wan import vae_names
 from adapters.wan.names import bare, is_original, to_diffusers
 from mmspec.weight_files import differences, read_file
 
@@ -72,10 +73,11 @@ def load_wan(
 
 
 def load_vae(path: str | Path, dtype: torch.dtype | None = None) -> Any:
-    """Read an ``AutoencoderKLWan`` from a diffusers folder, its own or that of a pipeline.
+    """Read an ``AutoencoderKLWan``.
 
     Args:
-        path: The folder.
+        path: A diffusers folder, its own or that of a pipeline; or Wan 2.1's original file, or a
+            folder that has it.
         dtype: Number format, that of the file by default.
 
     Raises:
@@ -83,7 +85,14 @@ def load_vae(path: str | Path, dtype: torch.dtype | None = None) -> Any:
     """
     path = Path(path)
     path = path / "vae" if (path / "vae").is_dir() else path
-    return _build(AutoencoderKLWan, _read(path, True), _config_beside(path), str(path), dtype)
+    path = path / vae_names.FILE if (path / vae_names.FILE).is_file() else path
+    weights = _read(path, True)
+    if vae_names.is_original_vae(weights):
+        config = vae_names.vae_config(weights, str(path))
+        weights = vae_names.vae_to_diffusers(weights)
+    else:
+        config = _config_beside(path)
+    return _build(AutoencoderKLWan, weights, config, str(path), dtype)
 
 
 def save_folder(model: Any, folder: str | Path, dtype: torch.dtype | None = None) -> None:
