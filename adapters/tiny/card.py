@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adapters.tiny.curves import plot_curves, read_curves
@@ -70,18 +70,26 @@ layers of width 96 over the captioner's vocabulary, trained on captions without 
 drafts for the captioner as a drafter that is blind to the picture, which is what it is for: the
 baseline that any drafter with eyes must beat. It reads the prompt with the image tokens left out.
 
+## Data
+
+Captions as the captioner learns them, a quarter of them of clips, written on the fly; seeds are
+never shared with it or with the held-out set.
+
 ## Recipe
 
 {recipe}
 
-A quarter of the captions are of clips. Same optimisers as the captioner; seeds never shared with
-it or with the held-out set. One command repeats it:
+Same optimisers as the captioner. One command repeats it:
 
 ```
 python -m adapters.tiny.train_blind --out adapters/tiny/weights/draft-text
 ```
 
 ![loss](loss.png)
+
+## Scores
+
+On {rows} held-out captions {loss:.3f} nats a word; {right:.1%} of the words are the likeliest one.
 """
 
 _ABOUT = {
@@ -108,11 +116,21 @@ def write_card(out: Path, work: Path, stages: Sequence[str]) -> None:
     plot_curves(curves, out / "loss.png")
 
 
-def write_blind_card(out: Path, work: Path, parameters: int) -> None:
-    """Write the card and loss curve of the text-only draft model."""
+def write_blind_card(out: Path, work: Path, parameters: int, scores: Mapping[str, float]) -> None:
+    """Write the card and loss curve of the text-only draft model.
+
+    Args:
+        out: Folder of the model.
+        work: Folder of the loss curve.
+        parameters: Of the model.
+        scores: Held-out ``rows``, their ``loss``, and the share of words guessed ``right``.
+    """
     curves = read_curves(work, ["blind"])
     text = _BLIND.format(
-        thousands=parameters / 1e3, kilobytes=2 * parameters / 1e3, recipe=_recipe(curves)
+        thousands=parameters / 1e3,
+        kilobytes=2 * parameters / 1e3,
+        recipe=_recipe(curves),
+        **scores,
     )
     (out / "README.md").write_text(text)
     plot_curves(curves, out / "loss.png")

@@ -65,10 +65,13 @@ target = load_target("adapters/tiny/weights/llamagen-c2i")
 
 6 layers of width 128, 4 heads of 32, feed-forward 320, 16 x 16 codes of a vocabulary of 512.
 
+## Data
+
+Pictures are those of the text-to-image model.
+
 ## Recipe
 
-Pictures are those of the text-to-image model. One class in ten is dropped, for classifier-free
-guidance.
+One class in ten is dropped, for classifier-free guidance.
 """
 
 _TRAINING = """

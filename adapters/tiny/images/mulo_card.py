@@ -62,6 +62,11 @@ twice as many rows of 16, for MuLo-SD (arXiv 2601.05149) on the tiny text-to-ima
 depends on its own low-resolution row, on those above and on the high-resolution codes above; never
 on anything below.
 
+## Data
+
+Codes of pictures of the set that the large model learns from, at both resolutions: the low ones are
+those of the low-resolution model beside it.
+
 ## Recipe
 
 {stages}

@@ -24,6 +24,10 @@ vae = WanVae(load_vae("adapters/tiny/weights/wan/vae"))
 latents, memory = vae.encode(pixels)  # (batch, 3, 4n + 1, 64, 64) in [-1, 1]
 ```
 
+## Data
+
+Cuts of films of three plain things, drawn on the fly from seeds that no other training uses.
+
 ## Recipe
 
 {recipe}

@@ -17,17 +17,20 @@ A diffusers `WanTransformer3DModel` of {layers} layers and {millions:.2f} millio
 moves to the right", block by block: {blocks} blocks of {block_frames} latent frames, 69 pictures of
 64 x 64. Sampled in four steps, noised anew between them.
 
+## Data
+
+{films:,} films of one to three things and the first blocks of {openings:,} others, encoded once;
+prompts are written anew whenever a film comes round.
+
 ## Recipe
 
 {recipe}
 
-{films:,} films of one to three things and the first blocks of {openings:,} others, encoded once;
-prompts are written anew whenever a film comes round. One pass trains all blocks of a film: each
-noisy block sees the clean blocks before it. First blocks, which have only the prompt to go by, are
-most of the rows: {rows} films and {opening_rows} first blocks a step, a loss of each kind. Most
-noise levels are those of the four steps. Clean blocks carry a little noise. The weights are a
-running average (decay {decay} a step).{taught} bfloat16 autocast. One command
-repeats it, and continues after a kill:
+One pass trains all blocks of a film: each noisy block sees the clean blocks before it. First
+blocks, which have only the prompt to go by, are most of the rows: {rows} films and {opening_rows}
+first blocks a step, a loss of each kind. Most noise levels are those of the four steps. Clean
+blocks carry a little noise. The weights are a running average (decay {decay} a step).{taught}
+bfloat16 autocast. One command repeats it, and continues after a kill:
 
 ```
 python -m adapters.tiny.videos.train_wan {kind} --out adapters/tiny/weights/wan/{kind}{start}
