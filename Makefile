@@ -3,11 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 WORKERS ?= 2
 BIN := $(VENV)/bin
-PACKAGES := mmspec lm_drafting image_ar video_ar adapters
+PACKAGES := mmspec lm_drafting image_ar video_ar adapters demos
 # Two test processes with a thread pool each starve one another.
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help install install-demo demo test lint format types bench pictures clean
+.PHONY: help install install-demo demo test browser-note lint format types bench pictures clean
 
 help:
 	@echo "make install   virtual environment with everything for development"
@@ -42,9 +42,18 @@ demo: install-demo
 	$(BIN)/mmspec image "a large red circle above a small blue square" "two stars on a mint background" \
 		--compare --score --heatmap --out demo-out/pictures
 
+# The browser tests need a Chromium of the system; nobody should miss that they were skipped.
+CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome \
+	google-chrome-stable,$(shell command -v $(name) 2>/dev/null)))
+
 # pytest comes last: its summary is the last line.
-test: install lint types
+test: install lint types browser-note
 	$(ONE_THREAD) $(BIN)/python -m pytest -q -n $(WORKERS)
+
+browser-note:
+	@test -n "$(CHROMIUM)" || { \
+	  echo "*** NO BROWSER TESTS: Chromium is not installed, so the demo is not clicked through."; \
+	  echo "*** Install it (apt-get install chromium) or set CHROMIUM=/path/to/chromium."; }
 
 lint: install
 	$(BIN)/ruff check .
