@@ -8,12 +8,12 @@ from types import ModuleType
 
 import gradio as gr
 
-from demos import caption, image, methods, page
+from demos import caption, image, methods, page, video
 from demos.serving import Machine
 from demos.settings import Settings
 
 # Modules with TITLE, FAMILY and build_demo(settings, machine), in the order of the tabs.
-TABS: tuple[ModuleType, ...] = (caption, image, methods)
+TABS: tuple[ModuleType, ...] = (caption, image, video, methods)
 
 _HEAD = (
     '<header class="mm-head"><h1>mmspec</h1><p>A cheap drafter proposes, the model checks the '
