@@ -7,6 +7,7 @@ modulations, and the modulations of all layers are one product.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +26,8 @@ class SamplingNetwork:
     """
 
     def __init__(self, head: DiffusionHead) -> None:
-        final, blocks = head.final_layer, head.res_blocks
+        final = head.final_layer
+        blocks: list[Any] = list(head.res_blocks)
         weight, bias = _pair(head.input_proj)
         # One output for each half of guidance: both see the same state.
         self._inputs = {n: (weight.repeat(n, 1), bias.repeat(n)) for n in (1, 2)}
@@ -33,7 +35,7 @@ class SamplingNetwork:
         self._output = _pair(final.linear)
         self._eps, self._width = final.norm_final.eps, len(weight)
         folded = [_folded(b.adaLN_modulation[1], *_pair(b.in_ln)) for b in blocks]
-        folded.append(_folded(final.adaLN_modulation[1]))
+        folded.append(_folded(cast(nn.Linear, final.adaLN_modulation[1])))
         weights, biases = zip(*folded, strict=True)
         self._modulation = torch.cat(weights), torch.cat(biases)
 
@@ -70,10 +72,10 @@ class SamplingNetwork:
         parts = iter(modulations)
         for one, one_bias, two, two_bias in self._blocks:
             shift, scale, gate = next(parts), next(parts), next(parts)
-            inner = torch.addcmul(shift, F.layer_norm(x, width, eps=eps), scale)
+            inner = torch.addcmul(shift, torch.layer_norm(x, width, eps=eps), scale)
             inner = F.linear(F.silu(F.linear(inner, one, one_bias), inplace=True), two, two_bias)
             x = torch.addcmul(x, gate, inner)
-        x = torch.addcmul(next(parts), F.layer_norm(x, width, eps=eps), next(parts))
+        x = torch.addcmul(next(parts), torch.layer_norm(x, width, eps=eps), next(parts))
         out = F.linear(x, *self._output).to(state.dtype)
         if weight is None:
             noise, logits = out.chunk(2, dim=1)
@@ -84,12 +86,9 @@ class SamplingNetwork:
         return torch.lerp(other, noise, weight.to(noise.dtype)), logits
 
 
-def _pair(layer: nn.Module) -> tuple[Tensor, Tensor]:
+def _pair(layer: nn.Linear | nn.LayerNorm) -> tuple[Tensor, Tensor]:
     """Weight and bias, apart from autograd."""
-    weight, bias = layer.weight, layer.bias
-    assert isinstance(weight, Tensor)
-    assert isinstance(bias, Tensor)
-    return weight.detach(), bias.detach()
+    return layer.weight.detach(), layer.bias.detach()
 
 
 def _folded(
