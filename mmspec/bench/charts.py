@@ -20,13 +20,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ACCURACY = "attribute_accuracy"
-_COLOURS = dict(
-    zip(
-        KINDS,
-        ("#b0b6c0", "#d9a13a", "#3b82c4", "#9a7fd1", "#7cc4d9", "#4fa888", "#c46a8a", "#808794"),
-        strict=True,
-    )
-)
 _GUIDE: dict[str, Any] = {"color": "#808794", "linestyle": "--", "linewidth": 1}
 
 
@@ -61,10 +54,10 @@ def time_split(records: Records) -> Figure | None:
     figure, (axes,) = _canvas(1, 7.2, 1.2 + 0.27 * len(rows))
     names = [row.name for row in rows][::-1]
     left = [0.0] * len(rows)
-    for kind, colour in _COLOURS.items():
+    for number, kind in enumerate(KINDS):
         parts = [time_shares(row.entry).get(kind, 0.0) / row.speedup.middle for row in rows][::-1]
         if any(parts):
-            axes.barh(names, parts, left=left, color=colour, label=kind, height=0.7)
+            axes.barh(names, parts, left=left, color=_palette(number), label=kind, height=0.7)
         left = [start + part for start, part in zip(left, parts, strict=True)]
     axes.set(xlabel="time for the same output, baseline = 1", title=_title(records, "time"))
     return _finished(figure, legend=axes)
@@ -203,9 +196,10 @@ def _finished(figure: Figure, legend: Axes) -> Figure:
 
 
 def _palette(index: int) -> Any:
+    """Strong colours first, then their light twins."""
     from matplotlib import colormaps
 
-    return colormaps["tab20"](index % 20)
+    return colormaps["tab20"]((2 * index + index // 10) % 20)
 
 
 def _title(records: Records, what: str) -> str:
@@ -229,7 +223,8 @@ def _curve(axes: Axes, group: Sequence[Standing], measure: str, colour: Any) -> 
             continue
         middle = 100 * shown.middle
         error = [[middle - 100 * shown.low], [100 * shown.high - middle]]
-        label = (row.entry.method or row.name) if number == 0 else None
+        named = row.name if row.entry is row.plain else row.entry.method
+        label = named if number == 0 else None
         _point(axes, None, row, middle, label=label, color=colour, yerr=error)
     points = [(row.speedup.middle, row.mean(measure)) for row in group]
     known = [(speed, 100 * one.middle) for speed, one in points if one is not None]

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from mmspec.bench.standing import Standing
 from mmspec.bench.work import (
+    COMMITTING,
     DECODING,
     DRAFTING,
+    JUDGING,
     LOOKING,
     READING,
     REST,
@@ -25,7 +27,9 @@ _FREE = {
     LOOKING: "if the target looked at drafts for free",
     TARGET: "if the target wrote no block",
     DECODING: "if decoding cost nothing",
-    REST: "if judging and bookkeeping cost nothing",
+    JUDGING: "if judging cost nothing",
+    COMMITTING: "if committing and redrawing cost nothing",
+    REST: "if bookkeeping cost nothing",
 }
 
 
@@ -41,9 +45,9 @@ def reliefs(standing: Standing) -> list[Relief]:
     """The costs of a method, each taken away by itself; the one that gains most comes first.
 
     With ``T`` the method's time and ``T'`` the time that is left, the speedup becomes
-    ``speedup * T / T'``. Drafting, reading prompts and bookkeeping go away altogether; checking a
-    block comes down to the price of a plain pass; full acceptance makes rounds as few as units over
-    the mean length of a draft plus one.
+    ``speedup * T / T'``. Most costs go away altogether; checking a draft comes down to the price of
+    a plain pass; full acceptance makes rounds as few as units over the mean length of a draft plus
+    one.
     """
     shares = time_shares(standing.entry)
     found = []

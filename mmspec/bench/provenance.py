@@ -20,7 +20,8 @@ def hardware_line() -> str:
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name(0)
     else:
-        device = f"{processor_name()}, {torch.get_num_threads()} threads"
+        threads = torch.get_num_threads()
+        device = f"{processor_name()}, {threads} thread{'s' if threads != 1 else ''}"
     return f"{device}, torch {torch.__version__}"
 
 

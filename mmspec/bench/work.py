@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from mmspec.bench.records import Entry
 
-READING, DRAFTING, CHECKING, REST = "reading prompts", "drafting", "checking drafts", "the rest"
+READING, DRAFTING, CHECKING = "reading prompts", "drafting", "passes of the target"
+JUDGING, COMMITTING, REST = "judging", "committing and redrawing", "the rest"
 SCORING, LOOKING = "scoring", "the target's looks at drafts"
 TARGET, DECODING = "the target's blocks", "decoding"
 # Stages of a video's blocks, and what they are called.
@@ -16,7 +17,18 @@ _STAGES = {
     "decode": DECODING,
 }
 STAGES = tuple(_STAGES)
-KINDS = (READING, DRAFTING, CHECKING, SCORING, LOOKING, TARGET, DECODING, REST)
+KINDS = (
+    READING,
+    DRAFTING,
+    CHECKING,
+    JUDGING,
+    COMMITTING,
+    SCORING,
+    LOOKING,
+    TARGET,
+    DECODING,
+    REST,
+)
 
 
 def time_shares(entry: Entry) -> dict[str, float]:
@@ -39,6 +51,8 @@ def time_shares(entry: Entry) -> dict[str, float]:
             READING: metrics.prefill_seconds,
             DRAFTING: metrics.draft_seconds,
             CHECKING: metrics.verify_seconds,
+            JUDGING: metrics.judge_seconds,
+            COMMITTING: metrics.commit_seconds,
         }
     else:
         return {}

@@ -38,7 +38,7 @@ def test_every_relief_is_the_speedup_without_that_cost():
         "if drafts cost nothing": pytest.approx(2 * 4 / 3),
         "if checking a draft cost no more than a plain pass": pytest.approx(2 * 4 / 3.2),
         "if prompts were read in no time": pytest.approx(2 * 4 / 3.8),
-        "if judging and bookkeeping cost nothing": pytest.approx(2 * 4 / 3.6),
+        "if bookkeeping cost nothing": pytest.approx(2 * 4 / 3.6),
         # 5 of 7 units a round: decoding shrinks to 5/7 of its time.
         "if every draft were accepted": pytest.approx(2 * 4 / (4 - 3.8 * 2 / 7)),
     }
