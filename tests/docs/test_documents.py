@@ -96,6 +96,13 @@ def test_pages_of_families_have_the_same_headings(family: str) -> None:
     assert all(len(section) > 80 for section in sections)
 
 
+def test_marked_tables_are_closed() -> None:
+    for page in PAGES:
+        marks = re.findall(r"<!-- (/?)bench:([\w-]+) -->", text_of(page))
+        opened, closed = marks[::2], marks[1::2]
+        assert [("/", name) for _, name in opened] == closed, page.name
+
+
 def test_the_index_lists_every_page() -> None:
     listed = set(LINK.findall(text_of(DOCS / "README.md")))
     assert {page.name for page in DOCS.glob("*.md")} - {"README.md"} <= listed
