@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _SHOWN = (
     ("blocks", "{0.tokens}"),
+    ("target forwards", "{0.target_forwards}"),
     ("seconds", "{0.seconds:.2f}"),
-    ("accepted of drafted blocks", "{0.acceptance_rate:.0%}"),
 )
 
 
