@@ -10,6 +10,7 @@ import pytest
 
 from mmspec import catalog
 from mmspec.cli import OK, _parser, main
+from mmspec.pipelines.prompts import check_prompts
 from tests.docs.pages import ROOT, commands
 
 LINES = dict(commands())
@@ -45,6 +46,19 @@ def test_options_of_methods_exist(line: str) -> None:
         row = catalog.get(args.method, FAMILY[LINES[line][0]])
         names = {name for name, _, _ in (pair.partition("=") for pair in given_options(args))}
         assert names <= {*row.all_options, *catalog.PLAN_OPTIONS}
+
+
+def test_prompts_for_bundled_models_are_in_their_world() -> None:
+    checked = 0
+    for words in LINES.values():
+        if words[0] in ("image", "video"):
+            args = parsed(words)
+            if args.prompts and args.model in catalog.embedded(FAMILY[words[0]]):
+                check_prompts(args.prompts, args.model, FAMILY[words[0]])
+                checked += 1
+    assert checked
+    with pytest.raises(ValueError, match="dragon"):
+        check_prompts(["a dragon moves up"], "tiny-video", "video")
 
 
 def given_options(args: Namespace) -> list[str]:
