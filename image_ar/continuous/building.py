@@ -100,7 +100,8 @@ def build_model(context: BuildContext) -> LatentDrafter:
         assert context.load_target is not None
         draft = context.load_target(draft)
     _check_pair(context.target, draft)
-    own, most = draft.denoising_steps, context.target.denoising_steps
+    target: Any = context.target
+    own, most = draft.denoising_steps, target.denoising_steps
     usual = own if own is not None and most is not None and own < most else None
     return _drafter(draft.decoder, context.options, "cspd", usual)
 
