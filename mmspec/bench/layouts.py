@@ -24,7 +24,8 @@ class Layout:
 
     Attributes:
         columns: Of the table.
-        pictures: By the ending of their file's name; one that has nothing to show is left out.
+        pictures: By the ending of their file's name, none where there is but one picture; one that
+            has nothing to show is left out.
     """
 
     columns: Sequence[Column]
@@ -148,11 +149,11 @@ LAYOUTS = {
     "drafters": Layout(_DRAFTERS, {}),
     "image": Layout(_IMAGE, {**_RACE, "quality": charts.quality}),
     "latents": Layout(_LATENTS, {**_RACE, "quality": charts.quality}),
-    "image-curves": Layout(_IMAGE, {"quality": charts.quality}),
-    "latent-curves": Layout(_LATENTS, {"quality": charts.quality}),
-    "latent-lengths": Layout(_LATENTS, {"lengths": charts.lengths}),
+    "image-curves": Layout(_IMAGE, {"": charts.quality}),
+    "latent-curves": Layout(_LATENTS, {"": charts.quality}),
+    "latent-lengths": Layout(_LATENTS, {"": charts.lengths}),
     "video": Layout(
         _VIDEO, {"quality": charts.quality, "time": charts.time_split, "model": charts.time_model}
     ),
-    "visual-tokens": Layout(_GROWTH, {"growth": charts.growth}),
+    "visual-tokens": Layout(_GROWTH, {"": charts.growth}),
 }

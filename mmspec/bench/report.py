@@ -103,7 +103,7 @@ def _pictures(records: Records, folder: Path) -> list[str]:
     for ending, picture in layout_of(records).pictures.items():
         figure = picture(records)
         if figure is not None:
-            names.append(f"{records.name}-{ending}.png")
+            names.append(f"{records.name}{f'-{ending}' if ending else ''}.png")
             metadata = {"Software": None}  # the same records give the same file
             figure.savefig(folder / names[-1], dpi=_DPI, metadata=metadata)
     return names

@@ -35,14 +35,7 @@ def filmed(bench: VideoBench, target: Any, drafter: Any, settings: Settings) -> 
         drafter: The loaded drafter.
         settings: Whether there is a bar.
     """
-    reward = catalog.resolve(catalog.REWARDS[video.REWARD])()
-    others = video.prompts_of(bench, bench.films, video.CALIBRATION_FILMS)
-    judge = video.Judge()
-    plain = video.engine_for(target, drafter, "none", {})
-    field: list[Contender] = [VideoContender(video.BASELINE, plain, judge, "none")]
-    for one in video.settings_of(target, drafter, reward, others):
-        engine = one.engine(target, drafter)
-        field.append(VideoContender(one.name, engine, judge, one.label, one.knob))
+    field = _field(bench, target, drafter)
     race = Race(field, video.BASELINE)
     prompts = video.prompts_of(bench, 0, bench.films)
     requests = [video.request_for(target, prompt) for prompt in prompts]
@@ -71,6 +64,19 @@ def filmed(bench: VideoBench, target: Any, drafter: Any, settings: Settings) -> 
             for entry, contender in zip(race.entries(), field, strict=True)
         ],
     )
+
+
+def _field(bench: VideoBench, target: Any, drafter: Any) -> list[Contender]:
+    """The target alone, then every router; thresholds come from prompts that are not measured."""
+    reward = catalog.resolve(catalog.REWARDS[video.REWARD])()
+    others = video.prompts_of(bench, bench.films, video.CALIBRATION_FILMS)
+    judge = video.Judge()
+    plain = video.engine_for(target, drafter, "none", {})
+    field: list[Contender] = [VideoContender(video.BASELINE, plain, judge, "none")]
+    for one in video.settings_of(target, drafter, reward, others):
+        engine = one.engine(target, drafter)
+        field.append(VideoContender(one.name, engine, judge, one.label, one.knob))
+    return field
 
 
 def _numbered(entry: Entry, contender: Any) -> Entry:

@@ -33,6 +33,21 @@ def test_a_suite_is_measured_drawn_and_put_into_the_document(scripted, tmp_path,
     assert (out / "report.md").is_file()
 
 
+def break_off(settings):
+    """A suite that stops before its first table."""
+    raise ValueError("weights are missing")
+    yield
+
+
+def test_all_goes_on_after_a_suite_that_fails(scripted, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(plan.SUITES, "video", f"{__name__}:break_off")
+    monkeypatch.setattr("mmspec.commands.bench.ALL", ("video", "caption"))
+    assert main(["bench", "all", "--quick", "--out", str(tmp_path)]) == 1
+    said = capsys.readouterr().err
+    assert "suite video: weights are missing" in said
+    assert "8 pictures, 1 repeats" in (tmp_path / "report.md").read_text()
+
+
 def test_report_redraws_from_records_alone(tmp_path, capsys):
     records([plain(), drafted()]).write(tmp_path)
     assert main(["bench", "report", str(tmp_path), "--json", "--quiet"]) == 0

@@ -61,7 +61,7 @@ def test_drawing_again_gives_the_same_bytes(tmp_path):
     draw(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == first
     assert {"caption-greedy-speedup.png", "caption-greedy-time.png"} <= set(first)
-    assert {"caption-greedy-positions.png", "image-curves-quality.png"} <= set(first)
+    assert {"caption-greedy-positions.png", "image-curves.png"} <= set(first)
 
 
 def test_the_page_shows_every_table_and_picture_and_says_what_limits(tmp_path):
