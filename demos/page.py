@@ -15,7 +15,7 @@ from demos.serving import Machine
 from demos.settings import Settings
 from mmspec.catalog import embedded_folder
 from mmspec.commands.console import hush_libraries
-from mmspec.commands.demo import HOST, add_serving
+from mmspec.commands.demo import HOST, add_parts, add_serving
 from mmspec.commands.values import add_machine, add_model
 from mmspec.media import MediaLimits
 
@@ -144,14 +144,13 @@ def run_alone(build: Callable[..., gr.Blocks], family: str, about: str) -> int:
         Exit status.
     """
     parser = argparse.ArgumentParser(description=about, allow_abbrev=False)
-    add_model(parser, family)
+    add_parts(add_model(parser, family), family)
     add_machine(parser)
     add_serving(parser)
     args = parser.parse_args()
     hush_libraries()
-    settings = Settings(args.model, args.drafter, args.revision, args.device, args.dtype)
     try:
-        demo = build(settings, Machine(args.threads))
+        demo = build(Settings.of(args, family, prefix=""), Machine(args.threads))
         launch(demo, args.host, args.port, args.open)
     except Exception as error:
         sys.stderr.write(f"error: {sentence(error)}\n")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from mmspec import catalog
+from mmspec.commands.demo import PARTS
 
 Loaded = TypeVar("Loaded")
 
@@ -23,6 +24,7 @@ class Settings:
         revision: Revision of a Hub model.
         device: ``auto``, ``cpu`` or ``cuda``.
         dtype: ``auto``, ``float32``, ``bfloat16`` or ``float16``.
+        parts: What else the pipeline of the task is told, such as the file of an autoencoder.
     """
 
     model: str = "tiny"
@@ -30,19 +32,32 @@ class Settings:
     revision: str | None = None
     device: str = "auto"
     dtype: str = "auto"
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, args: argparse.Namespace, family: str = "text") -> Settings:
-        """From parsed arguments; pictures and videos have a model and a drafter of their own."""
-        prefix = "" if family == "text" else f"{family}_"
-        model = getattr(args, f"{prefix}model")
-        drafter = getattr(args, f"{prefix}drafter")
-        revision = args.revision if family == "text" else None
-        return cls(model, drafter, revision, args.device, args.dtype)
+    def of(
+        cls, args: argparse.Namespace, family: str = "text", prefix: str | None = None
+    ) -> Settings:
+        """From parsed arguments.
+
+        Args:
+            args: Of a command.
+            family: Of the tab.
+            prefix: Of the options that speak of it; None takes those of `mmspec demo`, where
+                pictures and videos have a model and a drafter of their own.
+        """
+        if prefix is None:
+            prefix = "" if family == "text" else f"{family}_"
+        model, drafter = (getattr(args, f"{prefix}{name}") for name in ("model", "drafter"))
+        given = {name: getattr(args, f"{prefix}{name}") for name in PARTS.get(family, ())}
+        parts = {name: value for name, value in given.items() if value is not None}
+        revision = getattr(args, f"{prefix}revision", None)
+        return cls(model, drafter, revision, args.device, args.dtype, parts)
 
     def loading(self) -> dict[str, Any]:
         """Keyword arguments of ``mmspec.pipeline`` except task, model and drafter."""
-        return {"revision": self.revision, "device": self.device, "dtype": self.dtype}
+        place = {"revision": self.revision, "device": self.device, "dtype": self.dtype}
+        return place | dict(self.parts)
 
     def embedded(self, family: str) -> bool:
         """Whether the model comes with the package."""

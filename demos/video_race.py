@@ -146,6 +146,7 @@ class Filmer:
             device=str(target.device),
             dtype=str(target.dtype).removeprefix("torch."),
             strict=True,
+            preset=self.settings.parts.get("preset"),
             **order.choices,
         )
         if row.build:

@@ -10,6 +10,18 @@ from mmspec.commands.console import UsageError, hush_libraries
 from mmspec.commands.values import add_machine, whole
 
 HOST = "127.0.0.1"
+# What some models need beside themselves, by family: options of the commands of the same names.
+PARTS: dict[str, dict[str, str]] = {
+    "image": {
+        "vq": "image tokenizer of an official LlamaGen transformer",
+        "vae": "autoencoder of an official MAR network",
+        "text_encoder": "T5 encoder of an official LlamaGen text model",
+    },
+    "video": {
+        "shared": "autoencoder and text encoder, where they are not with the model",
+        "preset": "how the models are run: self-forcing, causvid or krea",
+    },
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,9 +39,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"what {what}: {', '.join(known)}, a folder or a Hub id (default: %(default)s)",
         )
         group.add_argument(f"--{prefix}drafter", metavar="PATH", help="its drafter")
+        add_parts(group, family, prefix)
     group.add_argument("--revision", help="revision of a Hub model that captions")
     add_machine(parser)
     add_serving(parser)
+
+
+def add_parts(group: argparse._ArgumentGroup, family: str, prefix: str = "") -> None:
+    """Options for what the models of a family may need beside themselves."""
+    for name, about in PARTS.get(family, {}).items():
+        metavar = "NAME" if name == "preset" else "PATH"
+        group.add_argument(f"--{prefix}{name.replace('_', '-')}", metavar=metavar, help=about)
 
 
 def add_serving(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -19,10 +20,12 @@ from demos.racing import Runner, race
 from demos.serving import Machine
 from demos.settings import Settings
 from mmspec import catalog, pipeline
+from mmspec.commands.demo import add_arguments
 from mmspec.pipelines.image import ImagePipeline
 from mmspec.pipelines.image_options import ImageOptions, Subject
 from mmspec.trace import UnitRecord
 from tests.core.image_target import HERE, ROWS, ToyImages
+from tests.core.image_target import given as loaded
 from tests.demos.browser import visit
 
 STAR = Subject(prompt="a star")
@@ -161,6 +164,22 @@ def test_titles_and_errors_are_words() -> None:
         fidelity_options(catalog.get("loose", "image"), "fuzzy")
 
 
+@pytest.mark.usefixtures("toys")
+def test_files_that_a_checkpoint_needs_reach_its_loader() -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    args = parser.parse_args(["--image-model", "m.pt", "--image-vq", "v.pt", "--revision", "r"])
+    settings = Settings.of(args, "image")
+    assert settings.parts == {"vq": "v.pt"}
+    assert Settings.of(args, "text").revision == "r"
+    assert Settings.of(args, "video").parts == {}
+    loaded.clear()
+    shown = reported(Studio(settings), Order("m.pt", STAR, beside=False))
+    assert loaded[0]["vq"] == "v.pt"
+    assert loaded[0]["revision"] is None
+    assert shown[-1].results
+
+
 def test_every_method_takes_every_setting_of_the_knob() -> None:
     found = set()
     for model in catalog.embedded("image"):
@@ -180,7 +199,7 @@ def test_the_knob_of_latent_vectors_runs_from_the_plain_picture_away() -> None:
     alike = {}
     for fidelity in (FIDELITIES[0], FIDELITIES[-1]):
         pipe = painter.pipe(method, fidelity)
-        result = pipe(class_id=3, seed=1, num_inference_steps=3)
+        result = pipe(class_id=3, seed=1, num_inference_steps=8)
         plain = pipe.plain.generate(
             pipe.request([Subject(class_id=3)], result.parameters), seeds=[1]
         )[0]
