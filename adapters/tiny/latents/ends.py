@@ -53,6 +53,26 @@ def ends_loss(
     return ((squares + NEAR**2).sqrt() - NEAR).mean()
 
 
+@torch.inference_mode()
+def end_scores(draft: CausalMAR, target: CausalMAR, batch: LatentBatch) -> dict[str, float]:
+    """How far apart the ends of both models' chains are over a batch, at the usual guidance.
+
+    Returns:
+        ``median`` distance, and the shares of vectors ``within_half`` and ``within_one``.
+    """
+    rows, cells, width = batch.tokens.shape
+    scale = torch.full((rows,), GUIDANCE)
+    generator = torch.Generator().manual_seed(0)
+    normals = torch.randn(rows * cells, TARGET_STEPS + 1, width, generator=generator)
+    end = _end(target, _guided(target, batch, scale), normals)
+    drawn = _end(draft, _guided(draft, batch, scale), coarser(normals, DRAFT_STEPS))
+    apart = (drawn - end).norm(dim=-1)
+    shares = {"within_half": 0.5, "within_one": 1.0}
+    within = {name: (apart <= most).float().mean() for name, most in shares.items()}
+    found = {"median": apart.median(), **within}
+    return {name: round(float(value), 4) for name, value in found.items()}
+
+
 def _scales(rows: int, generator: torch.Generator) -> Tensor:
     """A guidance scale for each picture, ``(rows,)``."""
     usual = torch.rand(rows, generator=generator) < _USUAL

@@ -9,6 +9,7 @@ from pathlib import Path
 from adapters.mar.config import CAUSAL, MASKED, MARConfig
 from adapters.tiny.curves import plot_curves, read_curves, stage_table
 
+from .ends import DRAFT_STEPS, GUIDANCE, TARGET_STEPS
 from .mar_shape import DRAFT, mar_config
 
 _ABOUT = {
@@ -65,7 +66,7 @@ variances, at {draws} noise levels for every vector, weighted by one over the sh
 background count a quarter, and a linear head, which is thrown away, asks every condition vector for
 the class. `learn` has a constant rate, in `settle` it falls to zero. The weights are a running
 average (decay {decay} a step). Muon for the hidden matrices, AdamW for the rest,
-bfloat16 autocast, {rows} pictures a step. One command repeats it, and continues after a kill:
+bfloat16 autocast, {rows} pictures a step. {ends}One command repeats it, and continues after a kill:
 
 ```
 python -m adapters.tiny.latents.train_mar {kind} --out adapters/tiny/weights/{folder}{start}
@@ -86,6 +87,17 @@ to the range of the training latents: at the first step an error of the noise co
 times, and without clipping so small a head draws noise. A class says nothing about sizes, textures,
 places and background.
 """
+_ENDS = """\
+`ends`, in float32, is
+about what acceptance asks: along the same noise and equally guided, chains of {draft_steps} steps
+are to end where the target's chains of {target_steps} end. Their mean distance is the loss, small
+ones squared; single steps go on counting a little, so that the draft can still take all of them.
+"""
+_END_SCORES = """\
+Held-out vectors, told the true ones before them, guidance {guidance:g}: its {draft_steps} steps end
+a median of {median:.3f} from where the target's {target_steps} end, {within_half:.1%} of them
+within 0.5 and {within_one:.1%} within 1."""
+_CHAINS = {"draft_steps": DRAFT_STEPS, "target_steps": TARGET_STEPS, "guidance": GUIDANCE}
 _FOLDERS = {CAUSAL: "mar", MASKED: "mar-masked", DRAFT: "mar-draft"}
 _TEACHER = (
     "To this comes the squared distance from the noise that the causal model predicts at the\n"
@@ -145,7 +157,8 @@ def write_mar_card(
         teacher=_TEACHER if taught else "",
         start=_START if taught else "",
         rows=rows,
-        scores=_table(json.loads(scores.read_text())) if scores.exists() else "Not measured yet.",
+        ends=_ENDS.format(**_CHAINS) if kind == DRAFT else "",
+        scores=_scores(kind, scores),
         **json.loads((work / f"{kind}-loss.json").read_text()),
     )
     (out / "README.md").write_text(text)
@@ -159,6 +172,14 @@ def _shape(config: MARConfig) -> str:
         return f"{decoder}, {heads}."
     encoder = f"{config.encoder_depth} layers of width {config.encoder_width}"
     return f"Encoder of {encoder}, decoder of {decoder}, {heads} each."
+
+
+def _scores(kind: str, file: Path) -> str:
+    """What the file of scores says; a draft is scored by its distance from the target."""
+    if not file.exists():
+        return "Not measured yet."
+    found = json.loads(file.read_text())
+    return _END_SCORES.format(**_CHAINS, **found) if kind == DRAFT else _table(found)
 
 
 def _table(scores: dict[str, dict[str, float]]) -> str:

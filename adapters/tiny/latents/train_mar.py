@@ -30,7 +30,7 @@ from adapters.mar.mar import MAR
 from adapters.tiny.images.gpt_shape import CLASS_NAMES
 from adapters.tiny.run import Stage, train
 
-from .ends import DRAFT_STEPS, GUIDANCE, TARGET_STEPS, ends_loss
+from .ends import DRAFT_STEPS, GUIDANCE, TARGET_STEPS, end_scores, ends_loss
 from .mar_card import write_mar_card
 from .mar_shape import DRAFT, mar_config
 from .mar_trainee import DRAWS, Trainee, held_out_loss, mar_loss
@@ -61,6 +61,7 @@ PICTURES, HELD_OUT_PICTURES = 25_600, 256
 ROWS = 32
 # Pictures of a step in the last stage of the draft, where whole chains are drawn.
 END_ROWS = 8
+END_PICTURES = 32
 # There, weight of the loss of single steps, so that the draft can still take as many as the target.
 STEPS_WEIGHT = 0.3
 AVERAGE_DECAY = 0.998
@@ -135,7 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     kind = options.kind
     unseen = stored_latents(options.vae, options.latents, HELD_OUT_PICTURES, held_out=True)
     data = stored_latents(options.vae, options.latents, options.pictures)
-    teacher = load_mar(options.teacher).float() if options.teacher else None
+    teacher: Any = load_mar(options.teacher).float() if options.teacher else None
     torch.manual_seed(_SEEDS[kind])
     trainee = Trainee(mar_config(kind), AVERAGE_DECAY)
     lengths = options.steps or [stage.steps for stage in STAGES[kind]]
@@ -150,6 +151,12 @@ def main(arguments: list[str] | None = None) -> None:
         unseen_loss = held_out_loss(trainee.averaged, unseen, options.rows)
         log.info("after %s, held out: %.4f", stage.name, unseen_loss)
     (options.work / f"{kind}-loss.json").write_text(json.dumps({"loss": unseen_loss}))
+    if kind == DRAFT:
+        batch = unseen.batch(0, min(END_PICTURES, len(unseen.moments)), 0.0)
+        draft: Any = trainee.averaged
+        scores = end_scores(draft, teacher, batch)
+        log.info("distances from the target's ends: %s", scores)
+        (options.out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
     write_mar_card(
         kind,
         options.out,
