@@ -16,7 +16,7 @@ help:
 	@echo "make lint      ruff check and format check"
 	@echo "make format    let ruff fix and format"
 	@echo "make types     mypy"
-	@echo "make bench     benchmark of captioning on the bundled model"
+	@echo "make bench     measure every method; bring tables and pictures of the documents up to date"
 	@echo "make pictures  draw the pictures of the README anew"
 	@echo "make clean     remove caches and outputs (the virtual environment stays)"
 
@@ -67,7 +67,7 @@ types: install
 	$(BIN)/mypy
 
 bench: install
-	$(BIN)/mmspec bench caption
+	$(BIN)/mmspec bench all --readme README.md docs/*.md
 
 pictures: install-demo
 	$(BIN)/python docs/make_pictures.py

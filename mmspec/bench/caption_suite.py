@@ -13,7 +13,7 @@ from mmspec.bench.plan import CLIP_FRAMES, Settings
 from mmspec.bench.provenance import provenance
 from mmspec.bench.race import Race
 from mmspec.bench.records import Records
-from mmspec.bench.suites import bar
+from mmspec.bench.suites import bar, how_many
 
 BATCHES = (1, 4, 16)
 
@@ -77,7 +77,6 @@ def _tables(
     images = caption.shown(bench)
     dtype = caption.faster_dtype(bench, images)
     target = caption.load(bench, dtype)
-    what = f"clips of {bench.frames} frames" if bench.frames else "pictures"
     for temperature, batch in runs:
         requests = caption.prepare(bench, target, images, temperature, batch)
         race = Race(contenders(bench, target), caption.BASELINE)
@@ -93,15 +92,16 @@ def _tables(
             intro=_intro(bench, suite),
             title=title,
             baseline=caption.BASELINE,
-            size=f"{len(images)} {what}, {repeats_in_words(bench.repeats)}",
+            size=inputs_in_words(bench, len(images)),
             provenance=origin_of(asked, images, target),
             entries=race.entries(),
         )
 
 
-def repeats_in_words(count: int) -> str:
-    """The number of repeats."""
-    return f"{count} repeat{'s' if count != 1 else ''}"
+def inputs_in_words(bench: CaptionBench, count: int) -> str:
+    """How many pictures or clips, and repeats."""
+    what = f"{how_many(count, 'clip')} of {bench.frames} frames" if bench.frames else ""
+    return f"{what or how_many(count, 'picture')}, {how_many(bench.repeats, 'repeat')}"
 
 
 def _intro(bench: CaptionBench, suite: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from mmspec import catalog
 from mmspec.bench import caption
 from mmspec.bench.caption import CaptionBench
-from mmspec.bench.caption_suite import bench_of, origin_of, repeats_in_words
+from mmspec.bench.caption_suite import bench_of, inputs_in_words, origin_of
 from mmspec.bench.contenders import Contender, EngineContender
 from mmspec.bench.plan import Settings
 from mmspec.bench.race import Race
@@ -79,7 +79,6 @@ def _raced(
     race = Race(field, caption.BASELINE)
     with bar(title.lower(), bench.repeats * len(requests), settings) as tick:
         race.run(requests, bench.repeats, tick=tick)
-    what = f"clips of {bench.frames} frames" if bench.frames else "pictures"
     return Records(
         name=f"drafters-{title.lower()}",
         suite="drafters",
@@ -87,7 +86,7 @@ def _raced(
         intro="Drafters of the same target, greedily",
         title=title,
         baseline=caption.BASELINE,
-        size=f"{len(images)} {what}, {repeats_in_words(bench.repeats)}",
+        size=inputs_in_words(bench, len(images)),
         provenance=origin_of(bench, images, target),
         entries=[_described(entry, loaded) for entry in race.entries()],
     )

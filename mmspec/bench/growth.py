@@ -16,10 +16,10 @@ from mmspec.bench.caption import (
     prepare,
     shown,
 )
-from mmspec.bench.caption_suite import bench_of, origin_of, repeats_in_words
+from mmspec.bench.caption_suite import bench_of, origin_of
 from mmspec.bench.plan import Settings
 from mmspec.bench.records import Entry, Records
-from mmspec.bench.suites import bar
+from mmspec.bench.suites import bar, how_many
 from mmspec.trace import Trace
 
 FRAMES = (2, 16, 80)
@@ -77,7 +77,7 @@ def measure(settings: Settings) -> Iterator[Records]:
         intro="Drafting for one clip of 2, 16 and 80 frames",
         title="",
         baseline="",
-        size=repeats_in_words(bench.repeats),
+        size=how_many(bench.repeats, "repeat"),
         provenance=origin_of(bench, images, target),
         entries=[row.entry for row in sorted(rows, key=lambda row: row.method)],
     )

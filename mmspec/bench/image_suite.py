@@ -7,14 +7,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mmspec.bench import image
-from mmspec.bench.caption_suite import dtype_of, repeats_in_words
+from mmspec.bench.caption_suite import dtype_of
 from mmspec.bench.contenders import Contender, EngineContender
 from mmspec.bench.image import ImageBench
 from mmspec.bench.plan import Settings
 from mmspec.bench.provenance import provenance
 from mmspec.bench.race import Race
 from mmspec.bench.records import Entry, Records
-from mmspec.bench.suites import bar
+from mmspec.bench.suites import bar, how_many
 from mmspec.engine import Engine
 
 
@@ -86,7 +86,7 @@ def drawn(bench: ImageBench, target: Any, table: Table, settings: Settings) -> R
         intro=_intro(bench, target),
         title=table.title,
         baseline=image.BASELINE,
-        size=f"{_count(bench, target)}, {repeats_in_words(bench.repeats)}",
+        size=f"{_count(bench, target)}, {how_many(bench.repeats, 'repeat')}",
         provenance=provenance(asdict(bench), labels, dtype_of(target), str(target.device)),
         entries=[_judged(target, subjects, race, entry) for entry in race.entries()],
     )
@@ -124,4 +124,6 @@ def _intro(bench: ImageBench, target: Any) -> str:
 
 
 def _count(bench: ImageBench, target: Any) -> str:
-    return f"{bench.images} {'prompts' if target.classes is None else 'classes'}"
+    if target.classes is None:
+        return how_many(bench.images, "prompt")
+    return f"{bench.images} classes" if bench.images > 1 else "1 class"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -152,15 +153,20 @@ class Records:
 
 
 def read_folder(folder: Path) -> list[Records]:
-    """The records of every table in a folder, in the order of their names.
+    """The records of every table in a folder, by name; numbers in names count as numbers.
 
     Raises:
         ValueError: No records there, or a damaged file.
     """
-    files = sorted(folder.glob("*.jsonl"))
+    files = sorted(folder.glob("*.jsonl"), key=_by_number)
     if not files:
         raise ValueError(f"{folder} holds no records (*.jsonl); write some with `mmspec bench`")
     return [Records.read(path) for path in files]
+
+
+def _by_number(path: Path) -> list[tuple[str, int]]:
+    pairs = re.findall(r"(\D*)(\d*)", path.stem)
+    return [(text, int(number or -1)) for text, number in pairs]
 
 
 def _assembled(lines: list[dict[str, Any]]) -> Records:

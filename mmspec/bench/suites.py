@@ -47,3 +47,8 @@ def bar(title: str, total: int | None, settings: Settings) -> Iterator[Callable[
 
     with tqdm(total=total, disable=not settings.progress, desc=title) as shown:
         yield shown.update
+
+
+def how_many(count: int, noun: str) -> str:
+    """A number of things in words."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

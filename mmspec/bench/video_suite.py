@@ -8,13 +8,13 @@ from typing import Any
 
 from mmspec import catalog
 from mmspec.bench import video
-from mmspec.bench.caption_suite import dtype_of, repeats_in_words
+from mmspec.bench.caption_suite import dtype_of
 from mmspec.bench.contenders import Contender
 from mmspec.bench.plan import Settings
 from mmspec.bench.provenance import provenance
 from mmspec.bench.race import Race
 from mmspec.bench.records import Entry, Records
-from mmspec.bench.suites import bar
+from mmspec.bench.suites import bar, how_many
 from mmspec.bench.video import VideoBench, VideoContender
 
 
@@ -52,7 +52,10 @@ def filmed(bench: VideoBench, target: Any, drafter: Any, settings: Settings) -> 
         ),
         title="",
         baseline=video.BASELINE,
-        size=f"{bench.films} prompts, {blocks} blocks each, {repeats_in_words(bench.repeats)}",
+        size=(
+            f"{how_many(bench.films, 'prompt')}, {blocks} blocks each, "
+            f"{how_many(bench.repeats, 'repeat')}"
+        ),
         provenance=provenance(
             asdict(bench),
             (prompt.encode() for prompt in prompts),

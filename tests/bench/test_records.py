@@ -55,6 +55,13 @@ def test_a_folder_without_records_says_how_to_get_some(tmp_path):
         read_folder(tmp_path)
 
 
+def test_tables_come_in_the_order_of_their_numbers(tmp_path):
+    names = ["caption-greedy", "pacing-batch-1", "pacing-batch-4", "pacing-batch-16"]
+    for name in reversed(names):
+        records([plain()], name=name).write(tmp_path)
+    assert [table.name for table in read_folder(tmp_path)] == names
+
+
 def _commit(emitted: int, drafted: int, accepted: int) -> Commit:
     return Commit(
         units=[list(range(emitted))],
