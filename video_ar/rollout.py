@@ -1,8 +1,8 @@
 """A block of video in a few steps: predict the clean block, noise it again, repeat.
 
 The sampler of CausVid (Yin et al. 2025) and Self-Forcing (Huang et al. 2025). It is stochastic:
-what enters a step is ``(1 - sigma) * x0 + sigma * fresh noise``. That makes handing over simple:
-the state that enters a step says all, whoever made it.
+what enters a step is ``(1 - sigma) * x0 + sigma * fresh noise``. Flow maps go straight on instead.
+In both, the state that enters a step says all, whoever made it, which makes handing over simple.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from video_ar.schedule import Schedule, renoise, x0_from_velocity
+from video_ar.schedule import Schedule, renoise, straight_on, x0_from_velocity
 
 
 class BlockModel(Protocol):
@@ -112,16 +112,28 @@ def rollout(
     count = len(schedule)
     if not 0 <= start_step <= count:
         raise ValueError(f"start_step is a number from 0 to {count}, not {start_step}")
-    x0, states, clean = start, [], []
+    x0 = start
+    states: list[Tensor] = []
+    clean: list[Tensor] = []
     for step in range(start_step, count):
         first = step == start_step
-        state = start if first else renoise(x0, step_noise(step), schedule.sigmas[step])
+        state = start if first else _entering(schedule, step, x0, states[-1], step_noise)
         saved = known if first else None
         x0 = predict(model, context, state, schedule, step) if saved is None else saved
         states.append(state)
         clean.append(x0)
     saves = known is not None and start_step < count
     return Rollout(x0, tuple(states), tuple(clean), start_step, len(states) - saves)
+
+
+def _entering(
+    schedule: Schedule, step: int, x0: Tensor, before: Tensor, step_noise: Callable[[int], Tensor]
+) -> Tensor:
+    """What enters a step after one that started from ``before`` and predicted ``x0``."""
+    sigma = schedule.sigmas[step]
+    if schedule.fresh:
+        return renoise(x0, step_noise(step), sigma)
+    return straight_on(x0, before, schedule.sigmas[step - 1], sigma)
 
 
 def predict(

@@ -66,10 +66,13 @@ class Schedule:
     Args:
         timesteps: What the network is told at each step.
         sigmas: The noise level at each step.
+        fresh: Whether a step starts from the clean block with fresh noise. If not, it goes straight
+            on from where the step before has led, as flow maps and Euler's method do.
     """
 
     timesteps: tuple[float, ...]
     sigmas: tuple[float, ...]
+    fresh: bool = True
 
     def __post_init__(self) -> None:
         """Check the steps.
@@ -91,6 +94,17 @@ class Schedule:
         """Evaluations of the network a block takes."""
         return len(self.timesteps)
 
+    def until(self, timestep: float) -> float:
+        """The timestep that a step leads to: 0, or where it goes straight on, the next one.
+
+        Raises:
+            ValueError: There is no step at ``timestep``.
+        """
+        if timestep not in self.timesteps:
+            raise ValueError(f"no step starts at {timestep}; steps start at {self.timesteps}")
+        later = self.timesteps[self.timesteps.index(timestep) + 1 :]
+        return 0.0 if self.fresh or not later else later[0]
+
 
 def few_steps(
     steps: Sequence[int] = STEPS,
@@ -98,6 +112,7 @@ def few_steps(
     *,
     warp: bool = True,
     final_zero_step: bool = False,
+    fresh: bool = True,
 ) -> Schedule:
     """The schedule of a distilled video model.
 
@@ -109,6 +124,7 @@ def few_steps(
             they stand (CausVid's 1000, 757, 522).
         final_zero_step: Evaluate the network once more at timestep 0, at the smallest noise level
             of the grid; Krea's model is run so, Self-Forcing's is not.
+        fresh: As of :class:`Schedule`; AnyFlow's models are run without.
 
     Raises:
         ValueError: Steps that do not fall, or lie outside 0 to 1000.
@@ -120,7 +136,8 @@ def few_steps(
         raise ValueError(f"steps lie between 0 and {TRAIN_STEPS}, not at {strange}")
     if final_zero_step:
         timesteps.append(0.0)
-    return Schedule(tuple(timesteps), tuple(nearest_sigma(time, grid) for time in timesteps))
+    sigmas = tuple(nearest_sigma(time, grid) for time in timesteps)
+    return Schedule(tuple(timesteps), sigmas, fresh)
 
 
 def x0_from_velocity(noisy: Tensor, velocity: Tensor, sigma: float) -> Tensor:
@@ -134,6 +151,11 @@ def x0_from_velocity(noisy: Tensor, velocity: Tensor, sigma: float) -> Tensor:
 def renoise(x0: Tensor, noise: Tensor, sigma: float) -> Tensor:
     """A clean block brought back to a noise level, in its own format."""
     return ((1 - sigma) * x0.double() + sigma * noise.double()).to(x0.dtype)
+
+
+def straight_on(x0: Tensor, state: Tensor, sigma: float, later: float) -> Tensor:
+    """The state at a lower noise level on the line from ``state`` at ``sigma`` to ``x0``."""
+    return (x0.double() + later / sigma * (state.double() - x0.double())).to(x0.dtype)
 
 
 def latent_frames(pixel_frames: int, temporal: int = TEMPORAL) -> int:

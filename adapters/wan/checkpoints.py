@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan, WanTransformer3DModel
+from diffusers import AnyFlowFARTransformer3DModel, AutoencoderKLWan, WanTransformer3DModel
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -70,6 +70,33 @@ def load_wan(
             f"WanTransformer3DModel beside them; it has {', '.join(sorted(weights)[:3])}"
         )
     return build_wan(weights, config, str(path), dtype)
+
+
+def is_far(path: str | Path) -> bool:
+    """Whether a diffusers folder, of a transformer or of its pipeline, holds an AnyFlow-FAR."""
+    path = Path(path)
+    path = path / "transformer" if (path / "transformer").is_dir() else path
+    return _config_beside(path).get("_class_name") == AnyFlowFARTransformer3DModel.__name__
+
+
+def load_far(path: str | Path, dtype: torch.dtype | None = None) -> Any:
+    """Read an ``AnyFlowFARTransformer3DModel``.
+
+    Args:
+        path: A diffusers folder, of the transformer or of its pipeline.
+        dtype: As for :func:`load_wan`.
+
+    Raises:
+        ValueError: As :func:`load_wan`.
+    """
+    path = Path(path)
+    path = path / "transformer" if (path / "transformer").is_dir() else path
+    config = _config_beside(path)
+    model = _build(AnyFlowFARTransformer3DModel, _read(path, True), config, str(path), dtype)
+    # Told by the config and not stored with the weights.
+    gate = torch.tensor([model.config.gate_value], dtype=torch.float32)
+    model.condition_embedder.register_buffer("delta_emb_gate", gate, persistent=False)
+    return model
 
 
 def load_vae(path: str | Path, dtype: torch.dtype | None = None) -> Any:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from adapters.wan.blocks import BlockCausalWan
-from adapters.wan.checkpoints import load_vae, load_wan
+from adapters.wan.checkpoints import is_far, load_far, load_vae, load_wan
+from adapters.wan.far import FarBlocks, FarWan
 from adapters.wan.rebuilding import RebuiltWan
 from adapters.wan.target import TEXT_TOKENS, WanBlocks, WanTarget
 from adapters.wan.vae import WanVae
@@ -95,12 +96,13 @@ def load_target(
 
     Args:
         path: The transformer, as :func:`~adapters.wan.checkpoints.load_wan` takes it: a diffusers
-            folder, Wan's original files, or a file of Self-Forcing, CausVid or Krea.
+            folder, Wan's original files, or a file of Self-Forcing, CausVid or Krea; or the
+            diffusers folder of an AnyFlow-FAR.
         shared: Diffusers folder with the autoencoder, and the text encoder unless ``encoder`` is
             given; or a target, whose own are used: a drafter needs none beside them.
         encoder: From a prompt to the text states.
         schedule: Steps that the model was distilled for; those of Self-Forcing by default. Krea's
-            has ``final_zero_step``.
+            has ``final_zero_step``, that of AnyFlow-FAR no fresh noise.
         block_frames: Latent frames of a block.
         window: Latent frames that are remembered; None keeps all.
         sink: First frames that stay in the window.
@@ -115,12 +117,18 @@ def load_target(
             is stored, but in float32 if this is.
 
     Raises:
-        ValueError: Files that do not fit, or a window beside ``rebuild``.
+        ValueError: Files that do not fit, or a window beside ``rebuild`` or for AnyFlow-FAR.
     """
     if rebuild is not None and (window is not None or sink):
         raise ValueError("rebuild fills the cache anew for every block; leave out window and sink")
-    transformer = load_wan(path, heads=heads, averaged=averaged, dtype=dtype).to(device)
-    wan = BlockCausalWan(transformer, block_frames)
+    far = is_far(path)
+    if far and (window is not None or sink or rebuild is not None):
+        raise ValueError("AnyFlow-FAR has a past of its own; leave out window, sink and rebuild")
+    if far:
+        wan: FarWan | BlockCausalWan = FarWan(load_far(path, dtype).to(device), block_frames)
+    else:
+        transformer = load_wan(path, heads=heads, averaged=averaged, dtype=dtype).to(device)
+        wan = BlockCausalWan(transformer, block_frames)
     if isinstance(shared, WanTarget):
         vae, encoder = shared.vae, encoder or shared.encoder
     else:
@@ -128,7 +136,9 @@ def load_target(
         if encoder is None:
             encoder = load_text_encoder(shared, dtype, text_tokens)
             encoder.model.to(device)
+    schedule = schedule or few_steps(fresh=not far)
+    if isinstance(wan, FarWan):
+        return WanTarget(FarBlocks(wan), vae, schedule, encoder)
     if rebuild is None:
-        return WanTarget(WanBlocks(wan, window, sink), vae, schedule or few_steps(), encoder)
-    again = RebuiltWan(wan, rebuild, vae if reencode else None)
-    return WanTarget(again, vae, schedule or few_steps(), encoder)
+        return WanTarget(WanBlocks(wan, window, sink), vae, schedule, encoder)
+    return WanTarget(RebuiltWan(wan, rebuild, vae if reencode else None), vae, schedule, encoder)

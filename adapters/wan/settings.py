@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from adapters.wan.checkpoints import is_far
 from adapters.wan.target import TEXT_TOKENS
 from mmspec.video_target import VideoDefaults
 from video_ar.schedule import SHIFT, STEPS, Schedule, few_steps
@@ -25,6 +26,7 @@ class WanSettings:
         shift: Of the grid of noise levels.
         warp: Whether steps count places of the grid, see :func:`~video_ar.schedule.few_steps`.
         final_zero_step: Whether the network is evaluated once more at timestep 0.
+        fresh: Whether steps start with fresh noise, see :class:`~video_ar.schedule.Schedule`.
         block_frames: Latent frames of a block.
         window: Latent frames that are remembered; None keeps all.
         sink: First frames that stay in the window.
@@ -42,6 +44,7 @@ class WanSettings:
     shift: float = SHIFT
     warp: bool = True
     final_zero_step: bool = False
+    fresh: bool = True
     block_frames: int = 3
     window: int | None = None
     sink: int = 0
@@ -62,7 +65,11 @@ class WanSettings:
             ValueError: Steps that make no schedule.
         """
         return few_steps(
-            self.steps, self.shift, warp=self.warp, final_zero_step=self.final_zero_step
+            self.steps,
+            self.shift,
+            warp=self.warp,
+            final_zero_step=self.final_zero_step,
+            fresh=self.fresh,
         )
 
     @property
@@ -97,13 +104,14 @@ PRESETS = {
     "self-forcing": WanSettings(),
     "causvid": WanSettings(steps=(1000, 757, 522), shift=8.0, warp=False),
     "krea": WanSettings(final_zero_step=True, rebuild=3),
+    "anyflow-far": WanSettings(fresh=False),
 }
 
 
 def read_settings(
     path: Path, preset: str | None = None, given: Mapping[str, Any] | None = None
 ) -> WanSettings:
-    """The settings of a model: a preset, else the file beside its weights, else Self-Forcing's.
+    """The settings of a model: a preset, else the file beside its weights, else those of its class.
 
     Args:
         path: Its folder or file.
@@ -115,7 +123,7 @@ def read_settings(
     """
     if preset is not None and preset not in PRESETS:
         raise ValueError(f"unknown preset '{preset}'; there are {', '.join(PRESETS)}")
-    settings = PRESETS[preset or "self-forcing"]
+    settings = PRESETS[preset or ("anyflow-far" if is_far(path) else "self-forcing")]
     file = (path if path.is_dir() else path.parent) / FILE
     if preset is None and file.is_file():
         try:
@@ -128,7 +136,7 @@ def read_settings(
     return settings.changed(given or {}, "a video model")
 
 
-_FLAGS = ("warp", "final_zero_step", "reencode")
+_FLAGS = ("warp", "final_zero_step", "fresh", "reencode")
 _OPTIONAL = ("window", "rebuild")
 _REAL = ("shift", "fps")
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from adapters.wan.blocks import BlockCausalWan, WanContext
+from adapters.wan.far import FarBlocks
 from adapters.wan.rebuilding import RebuiltWan
 from adapters.wan.vae import WanVae
 from mmspec.video_target import VideoDefaults
@@ -75,7 +76,7 @@ class WanTarget(BlockTarget):
     """A Wan model that makes videos from prompts.
 
     Args:
-        model: The transformer in one of the two disciplines of the cache.
+        model: The transformer, in one of the disciplines of its cache.
         vae: Shared by target and drafter.
         schedule: The steps that the model was distilled for.
         encoder: ``(prompt) -> (1, tokens, width)``, zeros after the prompt.
@@ -89,7 +90,11 @@ class WanTarget(BlockTarget):
     defaults = VideoDefaults()
 
     def __init__(
-        self, model: WanBlocks | RebuiltWan, vae: WanVae, schedule: Schedule, encoder: Any
+        self,
+        model: WanBlocks | RebuiltWan | FarBlocks,
+        vae: WanVae,
+        schedule: Schedule,
+        encoder: Any,
     ) -> None:
         super().__init__(model, vae)
         self.vae, self.schedule, self.encoder = vae, schedule, encoder
