@@ -14,7 +14,8 @@ from mmspec.weight_files import differences, read_file
 Network = TypeVar("Network", bound=nn.Module)
 
 _WITHOUT = (
-    "Routers that need no scorer: target-only, draft-only, first-block, stride, random and budget; "
+    "Routers that need no scorer: target-only, draft-only, first-block, stride, random, budget and "
+    "target-check; "
     "threshold, quantile and cascade also work with the scorers of video_ar.rewards.motion and "
     "video_ar.rewards.sharpness, which have no weights"
 )
