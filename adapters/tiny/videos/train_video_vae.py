@@ -10,7 +10,9 @@ import argparse
 import logging
 import random
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +32,15 @@ from .vae_shape import CHANNELS, GRID_SIDE, build_vae, plain_vae
 
 log = logging.getLogger(__name__)
 
-# First short cuts. Then longer ones, without which films fall apart after the third latent frame,
-# and single pictures, which are cheap and each another one.
+# First short cuts. Then longer ones, and at last whole films: a film falls apart where it is longer
+# than what was seen in training. Single pictures beside them are cheap and each another one.
 STAGES = (
     Stage("video-vae", steps=1200, rate=5e-3, warmup=20, decay=0.6, save_every=100),
-    Stage("video-vae-long", steps=900, rate=5e-3, warmup=20, decay=0.7, save_every=100),
+    Stage("video-vae-long", steps=1700, rate=5e-3, warmup=20, decay=0.5, save_every=100),
+    Stage("video-vae-whole", steps=250, rate=2e-3, warmup=10, decay=0.9, save_every=50),
 )
 # Films of a step and frames of each, in turns.
-CUTS = (((6, 9),), ((2, 17), (1, 33)))
+CUTS = (((6, 9),), ((2, 17), (1, 33)), ((1, FILM_FRAMES),))
 PICTURES = 8
 # Of the divergence of one latent number from a standard normal, beside the loss of the pictures.
 KL_WEIGHT = 1e-4
@@ -45,13 +48,14 @@ _FIRST_SEED, _APART = 80_000_000, 1_000_000
 _SCALE_FILMS = 24
 
 
-def long_loss(vae: Any, step: int) -> Tensor:
-    """Loss of a step of the second stage: a long cut, and pictures of other films."""
-    apart = _FIRST_SEED + _APART
-    rows, frames = CUTS[1][step % len(CUTS[1])]
-    return vae_loss(vae, step, rows, frames, apart) + vae_loss(
-        vae, step, PICTURES, 1, apart + _APART
-    )
+def stage_loss(vae: Any, number: int, step: int) -> Tensor:
+    """Loss of a step of a stage: a cut, and after the first stage pictures of other films."""
+    first = _FIRST_SEED + 2 * number * _APART
+    rows, frames = CUTS[number][step % len(CUTS[number])]
+    loss = vae_loss(vae, step, rows, frames, first)
+    if number:
+        loss = loss + vae_loss(vae, step, PICTURES, 1, first + _APART)
+    return loss
 
 
 def vae_loss(vae: Any, step: int, rows: int, frames: int, first: int = _FIRST_SEED) -> Tensor:
@@ -92,12 +96,10 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(30)
     vae: AutoencoderKLWan = build_vae()
-    ((rows, frames),) = CUTS[0]
-    losses = (lambda step: vae_loss(vae, step, rows, frames), lambda step: long_loss(vae, step))
     lengths = options.steps or [stage.steps for stage in STAGES]
     stages = [replace(stage, steps=n) for stage, n in zip(STAGES, lengths, strict=True)]
-    for stage, loss in zip(stages, losses, strict=True):
-        train(stage, vae, loss, options.work)
+    for number, stage in enumerate(stages):
+        train(stage, vae, partial(stage_loss, vae, number), options.work)
     save_folder(plain_vae(vae, *latent_scale(vae, options.films)), options.out, torch.bfloat16)
     # Scores are those of the weights on disk, in the number format they are stored in.
     scores = vae_scores(load_vae(options.out, torch.float32), options.films)
@@ -105,14 +107,16 @@ def main(arguments: list[str] | None = None) -> None:
     parts = {
         "thousands": sum(parameter.numel() for parameter in vae.parameters()) / 1e3,
         "channels": CHANNELS,
-        "rows": rows,
-        "frames": frames,
-        "long": " or ".join(f"{many} of {length}" for many, length in CUTS[1]),
+        "cuts": "; then ".join(_in_words(cuts) for cuts in CUTS),
         "pictures": PICTURES,
         "divergence": KL_WEIGHT,
     }
     names = [stage.name for stage in stages]
     write_vae_card(options.out, options.work, names, scores, parts, options.threads)
+
+
+def _in_words(cuts: Sequence[tuple[int, int]]) -> str:
+    return " or ".join(f"{rows} of {frames} frames" for rows, frames in cuts)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

@@ -32,8 +32,8 @@ Cuts of films of three plain things, drawn on the fly from seeds that no other t
 
 {recipe}
 
-First {rows} cuts of {frames} frames a step; then, in turns, {long} frames, and {pictures} single
-frames of other films. Without long cuts, films fall apart after the length of the short ones.
+Cuts of a step: {cuts}. After the first stage, {pictures} single frames of other films beside them.
+A film falls apart where it is longer than the cuts of training were; hence the last stage.
 float32; Muon for the filters, AdamW for the rest. The loss is the mean distance of pixels plus its
 square plus half the distance of differences to the right and below, plus {divergence:g} times the
 divergence of a latent number from a standard normal. The config holds mean and deviation of each
@@ -67,8 +67,7 @@ def write_vae_card(
         work: Folder with the loss curves.
         stages: Names of the stages.
         scores: From :func:`adapters.tiny.videos.vae_scores.vae_scores`.
-        parts: Of the recipe: thousands of parameters, channels, rows, frames, long, pictures,
-            divergence.
+        parts: Of the recipe: thousands of parameters, channels, cuts, pictures, divergence.
         threads: CPU cores that the training used.
     """
     curves = read_curves(work, stages)
