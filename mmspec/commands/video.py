@@ -67,7 +67,9 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         help="folder or Hub id of the autoencoder and the text encoder, where not with the model",
     )
     group.add_argument(
-        "--preset", metavar="NAME", help="how the models are run: self-forcing, causvid or krea"
+        "--preset",
+        metavar="NAME",
+        help="how they are run: self-forcing, causvid, krea or anyflow-far",
     )
     group.add_argument(
         "--setting",
