@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from demos import page
 from demos.caption_race import FRAMES, MAX_TOKENS, Begin, Board, Finish, Order, Status, run
@@ -26,6 +26,7 @@ from mmspec.pipelines.options import PICTURE_PROMPT
 TITLE, FAMILY = "Caption", "text"
 SUFFIXES = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4", ".m4v", ".webm"]
 SPEEDS = {"real time": 1, "3× slower": 3, "10× slower": 10}
+_THUMBNAIL = 56  # pixels of a side
 _REFRESH = 0.1  # seconds between two drawings of the page
 _LONGEST_PAUSE = 2.0  # of slow motion, so that Stop is never far
 
@@ -70,10 +71,11 @@ _WELCOME = (
 def _examples() -> gr.Gallery:
     """Small copies of the samples, in their order."""
     return gr.Gallery(
-        [(_thumbnail(path), _label(path)) for path in page.samples()],
+        [_thumbnail(path) for path in page.samples()],
         show_label=False,
         container=False,
         columns=7,
+        height=_THUMBNAIL,
         object_fit="cover",
         allow_preview=False,
         interactive=False,
@@ -83,13 +85,15 @@ def _examples() -> gr.Gallery:
 
 
 def _thumbnail(path: Path) -> Image.Image:
-    image = read_media(path, 1).frames[0].copy()
-    image.thumbnail((96, 96))
+    """A small copy; clips carry the sign of a player."""
+    media = read_media(path, 1)
+    image = media.frames[0].resize((2 * _THUMBNAIL, 2 * _THUMBNAIL))
+    if media.is_video:
+        low, middle, high = (round(share * image.width) for share in (0.36, 0.5, 0.68))
+        pen = ImageDraw.Draw(image)
+        pen.ellipse([0.24 * image.width] * 2 + [0.76 * image.width] * 2, fill="#1d2430")
+        pen.polygon([(low + 4, low), (low + 4, image.width - low), (high, middle)], fill="white")
     return image
-
-
-def _label(path: Path) -> str | None:
-    return "clip" if path.suffix == ".mp4" else None
 
 
 def _pick(event: gr.SelectData) -> str:

@@ -161,8 +161,7 @@ def run(captioner: Captioner, order: Order, report: Report) -> None:
     finally:
         for side in sides:
             side.runner.close()
-    note = pipe.declined(sides[1].runner.trace)
-    report(Finish(tuple(text for text in (note, *sides[1].runner.trace.notes) if text)))
+    report(Finish(tuple(sides[1].runner.trace.notes)))
 
 
 class _Side:

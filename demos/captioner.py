@@ -10,6 +10,7 @@ from mmspec.pipelines.caption import CaptionPipeline
 from mmspec.pipelines.loading import load_captioner
 
 AUTO = "auto"
+_PACER = "fixed"  # the viewer's choice is what runs, also where it does not pay
 _KEPT = 6  # pipelines kept beside the first one; each holds the weights of a drafter
 
 
@@ -24,7 +25,11 @@ class Captioner:
         self.settings = settings
         self._first = Lazy(
             lambda: load_captioner(
-                settings.model, method=AUTO, drafter=settings.drafter, **settings.loading()
+                settings.model,
+                method=AUTO,
+                drafter=settings.drafter,
+                pacer=_PACER,
+                **settings.loading(),
             )
         )
         self._others: dict[tuple[str, int], CaptionPipeline] = {}
@@ -72,6 +77,7 @@ class Captioner:
             first.target,
             method=row.name,
             drafter=self._drafter(row.name),
+            pacer=_PACER,
             device=str(first.target.device),
             dtype=str(first.target.dtype).removeprefix("torch."),
             **plan,
