@@ -17,7 +17,7 @@ from demos.video import build_demo
 from demos.video_race import TAUS, Filmer, Order, Shown, knob_of, run
 from mmspec import catalog
 from tests.core.video_target import BLOCKS, HERE
-from tests.demos.browser import visit
+from tests.demos.browser import SECONDS, visit
 
 TOY = Settings("toy", drafter="draft")
 BALL = Order("a red ball", reward="temporal-seam", tau=-1.0, blocks=2, seed=1)
@@ -133,7 +133,7 @@ def page(url: str, chromium: Any) -> Iterator[Any]:
 def test_a_video_is_made_block_by_block_and_plays(page: Any) -> None:
     page.get_by_role("button", name="Film").click()
     page.locator(".mm-block img").first.wait_for()
-    page.locator(".mm-sums").wait_for()
+    page.locator(".mm-sums").wait_for(timeout=4000 * SECONDS)
     assert page.locator(".mm-block img").count() == 2 * BLOCKS
     assert page.locator(".mm-times > div > i").count() == 2 * BLOCKS
     for number in range(2):
@@ -155,5 +155,5 @@ def test_other_methods_have_other_knobs_and_nothing_is_a_dead_end(page: Any) -> 
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("Nothing is running.").wait_for()
     page.get_by_role("button", name="Film").click()
-    page.locator(".mm-sums").wait_for()
+    page.locator(".mm-sums").wait_for(timeout=4000 * SECONDS)
     assert page.locator(".mm-block b", has_text="accepted").count() == BLOCKS - 1
