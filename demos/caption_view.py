@@ -58,7 +58,7 @@ def _equality(board: Board) -> str:
     if board.identical:
         return _badge("good", f"identical: all {agreed} tokens", about)
     if begin.greedy:
-        return _badge("bad", f"differs after {agreed} tokens", about)
+        return _badge("bad", f"differs from token {agreed + 1} on", about)
     law = "by the same law" if begin.certificate.startswith("exact") else "by another law"
     return _badge("plain", f"sampled: another text {law}", about)
 
