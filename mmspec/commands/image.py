@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 from mmspec import catalog
 from mmspec.commands.console import Console, UsageError
 from mmspec.commands.prompts import add_prompts, prompts_of
-from mmspec.commands.running import check_folder, check_method, load_pipeline, pairs_of
-from mmspec.commands.values import add_machine, add_model, add_output, number, whole
+from mmspec.commands.running import check_folder, check_method, check_score, load_pipeline, pairs_of
+from mmspec.commands.values import (
+    add_machine,
+    add_model,
+    add_numbers,
+    add_output,
+    add_own_options,
+    number,
+    whole,
+)
 from mmspec.pipelines.image_options import MAX_IMAGES, MODEL_OPTIONS, ImageOptions
 from mmspec.pipelines.options import MAX_BATCH
 
@@ -92,16 +100,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         help="how cspd and cspd-self judge: tolerance, smoothed, stepwise, exact, published, "
         "released",
     )
-    group.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an option of the method's own, see `mmspec methods --json`; repeat for several",
-    )
-    group.add_argument(
-        "--strict", action="store_true", help="fail when the drafter fails; default: decode plainly"
-    )
+    add_own_options(group, "decode plainly")
 
 
 def _add_generation(parser: argparse.ArgumentParser) -> None:
@@ -118,18 +117,7 @@ def _add_generation(parser: argparse.ArgumentParser) -> None:
         "batch_size": (whole(1, MAX_BATCH), "pictures drawn together"),
         "num_images_per_prompt": (whole(1, MAX_IMAGES), "pictures of each prompt or class"),
     }
-    for name, (kind, about) in kinds.items():
-        default = getattr(ImageOptions, name)
-        shown = {"seed": "random"}.get(name, "the model's own") if default is None else default
-        flag = _FLAGS.get(name, name.replace("_", "-"))
-        group.add_argument(
-            f"--{flag}",
-            dest=name,
-            type=kind,
-            default=default,
-            metavar="N",
-            help=f"{about} (default: {shown})",
-        )
+    add_numbers(group, ImageOptions, kinds, _FLAGS, {"seed": "random"})
     group.add_argument(
         "--guidance-schedule",
         choices=("linear", "constant"),
@@ -194,9 +182,7 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("nothing to draw: give a PROMPT, --prompts FILE or --class-id N")
     check_method(args, "image")
     check_folder(args.out)
-    if args.score and args.model not in catalog.embedded("image"):
-        known = ", ".join(catalog.embedded("image"))
-        raise UsageError(f"--score needs a model of the small world: {known}")
+    check_score(args, "image")
     options = pairs_of(args.option)
     if args.mode is not None:
         options["mode"] = args.mode

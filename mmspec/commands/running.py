@@ -30,6 +30,17 @@ def check_method(args: argparse.Namespace, family: str = "text") -> None:
         raise UsageError(f"method '{method.name}' needs {method.needs}: give --drafter")
 
 
+def check_score(args: argparse.Namespace, family: str) -> None:
+    """Refuse ``--score`` for models whose output nobody judges.
+
+    Raises:
+        UsageError: The message names the embedded models.
+    """
+    if args.score and args.model not in catalog.embedded(family):
+        known = ", ".join(catalog.embedded(family))
+        raise UsageError(f"--score needs a model of the small world: {known}")
+
+
 def check_folder(out: Path | None) -> None:
     """Refuse an output folder that is a file.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mmspec import catalog
 
@@ -102,3 +103,53 @@ def add_output(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "always", "never"),
         help="colour captions by who wrote each token (default: on a terminal)",
     )
+
+
+def add_own_options(group: Any, fallback: str) -> None:
+    """``--option`` for what only the chosen method takes, and ``--strict``.
+
+    Args:
+        group: Of a parser.
+        fallback: What happens by default when the drafter fails.
+    """
+    group.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the method's own, see `mmspec methods --json`; repeat for several",
+    )
+    group.add_argument(
+        "--strict",
+        action="store_true",
+        help=f"fail when the drafter fails; default: {fallback}",
+    )
+
+
+def add_numbers(
+    group: Any,
+    options: type,
+    kinds: Mapping[str, tuple[Callable[[str], Any], str]],
+    flags: Mapping[str, str],
+    unsaid: Mapping[str, str],
+) -> None:
+    """Flags for numeric fields of an options class, which has their defaults.
+
+    Args:
+        group: Of a parser.
+        options: The class.
+        kinds: Type and meaning of each field.
+        flags: Flags that are not the field's name.
+        unsaid: What the help calls a default of None; "the model's own" if not listed.
+    """
+    for name, (kind, about) in kinds.items():
+        default = getattr(options, name)
+        shown = unsaid.get(name, "the model's own") if default is None else default
+        group.add_argument(
+            f"--{flags.get(name, name.replace('_', '-'))}",
+            dest=name,
+            type=kind,
+            default=default,
+            metavar="N",
+            help=f"{about} (default: {shown})",
+        )

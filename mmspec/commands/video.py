@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any
 from mmspec import catalog
 from mmspec.commands.console import Console, UsageError
 from mmspec.commands.prompts import add_prompts, prompts_of
-from mmspec.commands.running import check_folder, check_method, load_pipeline, pairs_of
-from mmspec.commands.values import add_machine, add_model, add_output, number, whole
+from mmspec.commands.running import check_folder, check_method, check_score, load_pipeline, pairs_of
+from mmspec.commands.values import (
+    add_machine,
+    add_model,
+    add_numbers,
+    add_output,
+    add_own_options,
+    number,
+    whole,
+)
 from mmspec.pipelines.rewards import check_rewarded
 from mmspec.pipelines.video_options import MAX_BLOCKS, MAX_FPS, MAX_SIDE, MAX_VIDEOS, VideoOptions
 
@@ -93,18 +101,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--reward-weights", metavar="PATH", help="file or folder of the reward's weights"
     )
-    group.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an option of the method's own, see `mmspec methods --json`; repeat for several",
-    )
-    group.add_argument(
-        "--strict",
-        action="store_true",
-        help="fail when the drafter fails; default: the target goes on alone",
-    )
+    add_own_options(group, "the target goes on alone")
 
 
 def _add_generation(parser: argparse.ArgumentParser) -> None:
@@ -118,17 +115,8 @@ def _add_generation(parser: argparse.ArgumentParser) -> None:
         "seed": (whole(0, 2**62), "video i draws from seed + i"),
         "num_videos_per_prompt": (whole(1, MAX_VIDEOS), "videos of each prompt"),
     }
-    for name, (kind, about) in kinds.items():
-        default = getattr(VideoOptions, name)
-        shown = {"seed": "random", "num_frames": "by blocks"}.get(name, "the model's own")
-        group.add_argument(
-            f"--{_FLAGS.get(name, name.replace('_', '-'))}",
-            dest=name,
-            type=kind,
-            default=default,
-            metavar="N",
-            help=f"{about} (default: {shown if default is None else default})",
-        )
+    unsaid = {"seed": "random", "num_frames": "by blocks"}
+    add_numbers(group, VideoOptions, kinds, _FLAGS, unsaid)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -181,9 +169,7 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("give --blocks or --num-frames, not both: one tells the other")
     check_method(args, "video")
     check_folder(args.out)
-    if args.score and args.model not in catalog.embedded("video"):
-        known = ", ".join(catalog.embedded("video"))
-        raise UsageError(f"--score needs a model of the small world: {known}")
+    check_score(args, "video")
     options = pairs_of(args.option)
     if args.threshold is not None:
         options["threshold"] = args.threshold
