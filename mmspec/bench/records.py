@@ -99,6 +99,7 @@ class Records:
         size: Inputs and repeats, in words.
         provenance: See :func:`mmspec.bench.provenance.provenance`.
         entries: The contenders.
+        run: Block of the first table of the same run, which replaces those of an earlier one.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Records:
     size: str
     provenance: dict[str, Any]
     entries: list[Entry]
+    run: str = ""
 
     @property
     def plain(self) -> Entry | None:

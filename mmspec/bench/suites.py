@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +16,27 @@ from mmspec.bench.records import Records
 def run_suite(name: str, settings: Settings, folder: Path) -> list[Path]:
     """Measure a suite; every table's records are written as soon as it is measured.
 
-    Records that an earlier run of the suite left in the folder are removed first, so that none of
-    its tables is older than the others.
+    Records that an earlier run of the suite left in the folder are removed before the first of them
+    is written, so that none of its tables is older than the others.
 
     Returns:
         The files.
     """
     measure: Callable[[Settings], Iterator[Records]] = catalog.resolve(SUITES[name])
     written: list[Path] = []
+    run = ""
     for records in measure(settings):
         if not written:
-            _forget(records.suite, folder)
-        written.append(records.write(folder))
+            run = records.suite
+            _forget(run, folder)
+        written.append(replace(records, run=run).write(folder))
     return written
 
 
-def _forget(suite: str, folder: Path) -> None:
+def _forget(run: str, folder: Path) -> None:
     for path in folder.glob("*.jsonl"):
         try:
-            stale = Records.read(path).suite == suite
+            stale = Records.read(path).run == run
         except ValueError:  # not ours to remove; drawing the report names it
             continue
         if stale:

@@ -64,11 +64,25 @@ def test_damaged_records_are_an_error_of_one_line(tmp_path, capsys):
     assert "caption-greedy.jsonl holds no whole records" in errors[0]
 
 
-def test_a_suite_measured_again_replaces_its_own_tables_only(scripted, tmp_path):
-    records([plain()], name="caption-temperature-1", title="Temperature 1").write(tmp_path)
-    records([plain()], name="image", suite="image").write(tmp_path)
-    assert main(["bench", "caption", "--out", str(tmp_path), "--quiet"]) == 0
-    assert {path.stem for path in tmp_path.glob("*.jsonl")} == {"caption-greedy", "image"}
+def measure_with_curves(settings):
+    """A suite with a second table in a block of its own, unless it is quick."""
+    yield records([plain()], name="image", suite="image")
+    if settings.size.points:
+        yield records([plain()], name="image-curves", suite="image-curves")
+
+
+def test_a_suite_measured_again_replaces_all_of_its_own_tables(scripted, monkeypatch, tmp_path):
+    monkeypatch.setitem(plan.SUITES, "image", f"{__name__}:measure_with_curves")
+    out = ["--out", str(tmp_path), "--quiet"]
+
+    def tables() -> set[str]:
+        return {path.stem for path in tmp_path.glob("*.jsonl")}
+
+    assert main(["bench", "caption", *out]) == 0
+    assert main(["bench", "image", *out]) == 0
+    assert tables() == {"caption-greedy", "image", "image-curves"}
+    assert main(["bench", "image", "--quick", *out]) == 0
+    assert tables() == {"caption-greedy", "image"}
 
 
 @pytest.mark.parametrize(
