@@ -144,6 +144,7 @@ def lengths(records: Records) -> Figure | None:
         panel.set_xticks(sorted({int(row.entry.knob) for row in rows}))
         panel.get_xaxis().set_major_formatter("{x:.0f}")
         panel.minorticks_off()
+    speed.set(title=_title(records, "length of drafts"))
     return _finished(figure, legend=speed)
 
 

@@ -138,9 +138,9 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
         source = "sdvg" if method == "sdvg-hybrid" else method
         table = calibrated(target, drafter, source, options, prompts)
         # Scores with ties may give one threshold for several shares.
-        for threshold in dict.fromkeys(round(table.threshold(rate), 4) for rate in rates):
-            knob = f"threshold={threshold:.3g}"
-            found.append(Setting(method, knob, {**options, "threshold": threshold}))
+        for threshold in dict.fromkeys(f"{table.threshold(rate):.3g}" for rate in rates):
+            given = {**options, "threshold": float(threshold)}
+            found.append(Setting(method, f"threshold={threshold}", given))
     return found + [
         Setting("sdvg by rate", f"{rate:g}", {**rewarded, "accept_rate": rate}, "sdvg")
         for rate in KEPT
