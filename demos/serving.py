@@ -14,6 +14,7 @@ MOST_WAITING = 16  # runs in line behind the one that works; more are refused
 PATIENCE = 60.0  # seconds after which a run that nobody watches gives the machine back
 _TICK = 0.1  # seconds between two looks at whether a viewer's turn has come
 
+_REMINDER = 1.0  # seconds between two tellings of a place in line
 _NAP = 0.5  # seconds between two looks at whether the program has ended
 
 Report = Callable[[Any], None]
@@ -97,7 +98,8 @@ class Machine:
                 ``report`` raises :class:`Stopped` once the viewer has stopped or gone.
 
         Yields:
-            :class:`Waiting` whenever the place in line changes, then what the work reports.
+            :class:`Waiting` when the place in line changes and once a second (so that a server
+            notices viewers who have left), then what the work reports.
 
         Raises:
             ValueError: The line is full, or this owner already has a run.
@@ -105,7 +107,7 @@ class Machine:
             Exception: What the work raised.
         """
         ticket = self._join(owner, work)
-        told = 0
+        told, when = 0, 0.0
         try:
             while True:
                 ticket.seen = time.monotonic()
@@ -113,7 +115,8 @@ class Machine:
                     ticket.done.wait(self._patience)
                     raise Stopped
                 ahead = self._ahead(ticket)
-                if ahead and ahead != told:
+                if ahead and (ahead != told or ticket.seen - when > _REMINDER):
+                    when = ticket.seen
                     yield Waiting(ahead)
                 told = ahead
                 try:

@@ -83,6 +83,18 @@ def test_runs_are_served_in_turn_and_never_two_at_once(machine: Machine) -> None
     assert first == [Waiting(1), Waiting(2), Waiting(3)]
 
 
+def test_who_waits_is_told_again_and_may_leave_the_line(machine: Machine) -> None:
+    busy = follow(machine, "a", endless)
+    until(lambda: "tick" in busy.items)
+    viewer = machine.watch("b", endless)
+    assert [next(viewer), next(viewer)] == [Waiting(1), Waiting(1)]
+    assert machine.waiting == 1
+    viewer.close()  # type: ignore[attr-defined]
+    assert machine.waiting == 0
+    machine.stop("a")
+    busy.join(LONG)
+
+
 def test_a_full_line_is_refused_with_a_sentence(machine: Machine) -> None:
     busy = [follow(machine, "0", endless)]
     until(lambda: "tick" in busy[0].items)
