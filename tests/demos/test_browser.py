@@ -39,6 +39,10 @@ class Held:
         self._taken.set()
         self._free.wait(SECONDS)
 
+    @property
+    def holds(self) -> bool:
+        return self._thread.is_alive()
+
     def let_go(self) -> None:
         self._free.set()
         self._thread.join()
@@ -197,6 +201,7 @@ def test_a_viewer_who_leaves_gives_up_the_place_in_line(site: Site, chromium: An
         until = time.monotonic() + SECONDS
         while site.machine.waiting and time.monotonic() < until:
             time.sleep(0.1)
+        assert held.holds
         assert site.machine.waiting == 0
     finally:
         held.let_go()
