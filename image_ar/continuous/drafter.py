@@ -13,6 +13,10 @@ from image_ar.continuous.request import LatentRequest
 from mmspec.messages import Commit, Draft, Evidence, Plan, Verdict
 from mmspec.noise import Noise
 
+# About how much a vector varies that is mostly known from those before it; decides which of the
+# target's normals count most in a coarser chain.
+SPREAD = 0.07
+
 
 class LatentDrafter:
     """Drafts step after step, along the very noise that the target denoises with.
@@ -52,6 +56,7 @@ class LatentDrafter:
         self._steps, self._usual, self._share, self._paths = steps, usual, share, paths
         self._own: LatentState | None = None
         self._known: list[int] = []  # steps of each row that the context holds rightly
+        self._gains = torch.empty(0)  # of the noise of the target's denoising steps
 
     def reset(self) -> None:
         """Forget the pictures."""
@@ -108,6 +113,7 @@ class LatentDrafter:
             steps = min(self._usual, most)
         elif self._share is not None:
             steps = max(2, round(self._share * most))
+        self._gains = state.process.noise_gains(SPREAD)
         own, _ = LatentState.start(self.decoder, request, steps)
         if not torch.equal(own.layout, state.layout):
             raise ValueError(
@@ -122,7 +128,7 @@ class LatentDrafter:
         Returns:
             The units ``(batch, count, group, width)`` and their record.
         """
-        normals = coarser(own.normals(places).flatten(0, 2), own.process.steps)
+        normals = coarser(own.normals(places).flatten(0, 2), own.process.steps, self._gains)
         normals = normals.view(*places.shape, *normals.shape[1:])
         nothing = own.canvas.new_zeros(own.batch, 0, own.group, self.decoder.width)
         chains: list[Chain] = []
@@ -143,15 +149,18 @@ class LatentDrafter:
         )
 
 
-def coarser(normals: Tensor, steps: int) -> Tensor:
+def coarser(normals: Tensor, steps: int, gains: Tensor) -> Tensor:
     """Noise of a chain of fewer steps that follows the finer one's.
 
-    A coarse step stands for a run of fine ones. It gets the sum of their normals over the root of
-    their number, which is standard normal too; the start and the last step keep their own.
+    A coarse step stands for a run of fine ones. It gets the sum of their normals, each as much as
+    it moves the end of the fine chain, scaled to be standard normal too; the start and the last
+    step keep their own.
 
     Args:
         normals: ``(rows, fine + 1, width)``.
         steps: Coarse steps, at most ``fine``.
+        gains: ``(fine - 1,)``, see :meth:`DiffusionProcess.noise_gains`; the law is the same
+            whatever they are.
 
     Returns:
         ``(rows, steps + 1, width)``; ``normals`` itself where nothing changes.
@@ -168,8 +177,9 @@ def coarser(normals: Tensor, steps: int) -> Tensor:
             "give draft_steps of at most the target's"
         )
     owner = torch.arange(fine - 1, device=normals.device) * (steps - 1) // (fine - 1)
+    weights = gains.to(normals).view(1, -1, 1)
     sums = normals.new_zeros(len(normals), steps - 1, normals.shape[-1])
-    sums.index_add_(1, owner, normals[:, 1:-1])
-    counts = owner.bincount(minlength=steps - 1).to(normals.dtype)
-    middle = sums / counts.sqrt().view(1, -1, 1)
+    sums.index_add_(1, owner, weights * normals[:, 1:-1])
+    squares = sums.new_zeros(1, steps - 1, 1).index_add_(1, owner, weights.square())
+    middle = sums / squares.sqrt()
     return torch.cat([normals[:, :1], middle, normals[:, -1:]], 1)

@@ -108,6 +108,25 @@ class DiffusionProcess:
             return self.timesteps.to(index.device)[index]
         return self._levels[index]
 
+    def noise_gains(self, spread: float) -> Tensor:
+        """How far the noise of each step moves the end of a chain.
+
+        Exact for clean numbers that are normal with deviation ``spread`` around a known mean: the
+        best denoiser is then linear, and so is every step. The smallest variances are taken.
+
+        Args:
+            spread: Above 0.
+
+        Returns:
+            ``(steps - 1,)`` float64 in order of time, for all steps but the last.
+        """
+        level = self.alphas_cumprod
+        _, _, towards, stays, _, _, middle, half = self._factors
+        known = level.sqrt() * spread**2 / (level * spread**2 + 1 - level)
+        kept = (towards * known + stays).flip(0)  # of a deviation, by each step
+        later = torch.cat([kept[1:].flip(0).cumprod(0).flip(0), kept.new_ones(1)])
+        return ((middle - half).exp().flip(0) * later)[:-1]
+
     def kernel(
         self,
         index: int | Tensor,

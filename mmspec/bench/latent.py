@@ -15,8 +15,9 @@ MODES = ("exact", "stepwise", "smoothed", "tolerance", "published")
 SLOW = ("cspd exact", "cspd stepwise", "cspd published")
 LENGTHS = (4, 8, 16, 32)
 DELTAS = (0.25, 0.5, 1.0, 2.0)
-# A wider tolerance, with longer drafts since more of them stays.
-WIDE = {"delta": 1.0, "draft_length": 12}
+# Tolerances beside the default: one that leaves the pictures as they are, and a wide one, with
+# longer drafts since more of them stays.
+OTHERS = ({"delta": 0.2}, {"delta": 1.0, "draft_length": 12})
 SIGMAS = (0.1, 0.2, 0.4)
 MASKED = "tiny-mar-masked"
 
@@ -24,9 +25,10 @@ MASKED = "tiny-mar-masked"
 def entries_by_mode(bench: ImageBench, target: Any) -> list[Entry]:
     """Every mode with the draft model, and the model drafting for itself."""
     entries = [(f"cspd {mode}", "", engine_for(bench, target, "cspd", mode=mode)) for mode in MODES]
-    named = ", ".join(f"{name}={value:g}" for name, value in WIDE.items())
-    wide = engine_for(bench, target, "cspd", mode="tolerance", **WIDE)
-    entries.append(("cspd tolerance", named, wide))
+    for options in OTHERS:
+        named = ", ".join(f"{name}={value:g}" for name, value in options.items())
+        engine = engine_for(bench, target, "cspd", mode="tolerance", **options)
+        entries.append(("cspd tolerance", named, engine))
     for mode in ("tolerance", "smoothed"):
         engine = engine_for(bench, target, "cspd-self", mode=mode)
         entries.append((f"cspd-self {mode}", "", engine))

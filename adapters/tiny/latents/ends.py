@@ -9,9 +9,10 @@ from adapters.mar.causal import CausalMAR
 from adapters.mar.head import GuidedHead
 from adapters.mar.schedule import LINEAR, guidance_scale
 from image_ar.continuous.chain import Condition, denoise
-from image_ar.continuous.drafter import coarser
+from image_ar.continuous.drafter import SPREAD, coarser
 from image_ar.continuous.process import DiffusionProcess
 
+from .mar_trainee import flat_tokens
 from .store import LatentBatch
 
 # Denoising steps of the target's chains and of the drafts'.
@@ -19,7 +20,10 @@ TARGET_STEPS, DRAFT_STEPS = 25, 4
 GUIDANCE = 6.0
 # Share of pictures with that guidance; the others have any from 1 to a little above it.
 _USUAL, _MOST = 0.7, 8.0
-CHAINS = 384
+CHAINS = 320
+# Most vectors lie on flat background, where drafts are soon right; so large a share of the chains
+# is of the others.
+_THINGS = 0.4
 # Distances below this count by their square, larger ones as they are: what is far off is refused
 # either way, and must not outweigh what is nearly right.
 NEAR = 0.2
@@ -41,14 +45,14 @@ def ends_loss(
         chains: Vectors of the batch that are drawn.
     """
     generator = torch.Generator().manual_seed(seed)
-    rows, cells, width = batch.tokens.shape
+    rows, _, width = batch.tokens.shape
     scale = _scales(rows, generator)
-    chosen = torch.randperm(rows * cells, generator=generator)[:chains]
+    chosen = _chosen(batch, chains, generator)
     normals = torch.randn(len(chosen), TARGET_STEPS + 1, width, generator=generator)
     with torch.no_grad():
         told = _guided(target, batch, scale).select(chosen)
         end = _end(target, told, normals)
-    drawn = _end(draft, _guided(draft, batch, scale).select(chosen), coarser(normals, DRAFT_STEPS))
+    drawn = _end(draft, _guided(draft, batch, scale).select(chosen), _coarser(draft, normals))
     squares = (drawn - end).square().sum(-1)
     return ((squares + NEAR**2).sqrt() - NEAR).mean()
 
@@ -65,7 +69,7 @@ def end_scores(draft: CausalMAR, target: CausalMAR, batch: LatentBatch) -> dict[
     generator = torch.Generator().manual_seed(0)
     normals = torch.randn(rows * cells, TARGET_STEPS + 1, width, generator=generator)
     end = _end(target, _guided(target, batch, scale), normals)
-    drawn = _end(draft, _guided(draft, batch, scale), coarser(normals, DRAFT_STEPS))
+    drawn = _end(draft, _guided(draft, batch, scale), _coarser(draft, normals))
     apart = (drawn - end).norm(dim=-1)
     shares = {"within_half": 0.5, "within_one": 1.0}
     within = {name: (apart <= most).float().mean() for name, most in shares.items()}
@@ -78,6 +82,20 @@ def _scales(rows: int, generator: torch.Generator) -> Tensor:
     usual = torch.rand(rows, generator=generator) < _USUAL
     anywhere = 1 + (_MOST - 1) * torch.rand(rows, generator=generator)
     return torch.where(usual, GUIDANCE, anywhere)
+
+
+def _chosen(batch: LatentBatch, chains: int, generator: torch.Generator) -> Tensor:
+    """Which vectors of a batch are drawn; fewer than asked for where there are not as many."""
+    flat = flat_tokens(batch.tokens).flatten()
+    order = torch.randperm(len(flat), generator=generator)
+    things = order[~flat[order]][: round(_THINGS * chains)]
+    return torch.cat([things, order[flat[order]][: chains - len(things)]])
+
+
+def _coarser(draft: CausalMAR, normals: Tensor) -> Tensor:
+    """The noise of the draft's chains."""
+    fine = DiffusionProcess(TARGET_STEPS, draft.config.base_steps)
+    return coarser(normals, DRAFT_STEPS, fine.noise_gains(SPREAD))
 
 
 def _guided(model: CausalMAR, batch: LatentBatch, scale: Tensor) -> Condition:

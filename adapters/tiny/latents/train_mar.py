@@ -39,7 +39,7 @@ from .store import LatentData, stored_latents
 log = logging.getLogger(__name__)
 
 # The last stage of a draft, see `ends`.
-ENDS = Stage("draft-ends", steps=1500, rate=2e-3, warmup=20, decay=0.7, save_every=100)
+ENDS = Stage("draft-ends", steps=2700, rate=2e-3, warmup=20, decay=0.7, save_every=100)
 # First at a constant rate, then with a falling one. The lesson and the smaller weight of flat
 # background stay to the end: without them the class, which few vectors need, is forgotten.
 STAGES = {
@@ -60,7 +60,7 @@ STAGES = {
 PICTURES, HELD_OUT_PICTURES = 25_600, 256
 ROWS = 32
 # Pictures of a step in the last stage of the draft, where whole chains are drawn.
-END_ROWS = 8
+END_ROWS = 16
 END_PICTURES = 32
 # There, weight of the loss of single steps, so that the draft can still take as many as the target.
 STEPS_WEIGHT = 0.3
