@@ -7,10 +7,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmspec import catalog
 from mmspec.commands.console import Console, UsageError
 from mmspec.commands.prompts import add_prompts, prompts_of
-from mmspec.commands.running import check_folder, check_method, check_score, load_pipeline, pairs_of
+from mmspec.commands.running import (
+    check_folder,
+    check_method,
+    check_options,
+    check_score,
+    load_pipeline,
+    pairs_of,
+)
 from mmspec.commands.values import (
     add_machine,
     add_model,
@@ -186,10 +192,5 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
     options = pairs_of(args.option)
     if args.mode is not None:
         options["mode"] = args.mode
-    try:
-        method = args.method
-        row = catalog.choose_image(args.drafter)[0] if method == "auto" else None
-        (row or catalog.get(method, "image")).check_options(options)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
+    check_options(args, "image", options)
     return options

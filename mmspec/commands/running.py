@@ -30,6 +30,21 @@ def check_method(args: argparse.Namespace, family: str = "text") -> None:
         raise UsageError(f"method '{method.name}' needs {method.needs}: give --drafter")
 
 
+def check_options(args: argparse.Namespace, family: str, options: dict[str, Any]) -> None:
+    """Refuse options that the method does not take; ``auto`` is settled first.
+
+    Raises:
+        UsageError: The message names what it takes.
+    """
+    choose = {"image": catalog.choose_image, "video": catalog.choose_video}[family]
+    try:
+        auto = args.method == "auto"
+        row = choose(args.drafter)[0] if auto else catalog.get(args.method, family)
+        row.check_options(options)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
 def check_score(args: argparse.Namespace, family: str) -> None:
     """Refuse ``--score`` for models whose output nobody judges.
 

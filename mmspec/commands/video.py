@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 from mmspec import catalog
 from mmspec.commands.console import Console, UsageError
 from mmspec.commands.prompts import add_prompts, prompts_of
-from mmspec.commands.running import check_folder, check_method, check_score, load_pipeline, pairs_of
+from mmspec.commands.running import (
+    check_folder,
+    check_method,
+    check_options,
+    check_score,
+    load_pipeline,
+    pairs_of,
+)
 from mmspec.commands.values import (
     add_machine,
     add_model,
@@ -173,12 +180,8 @@ def _check(args: argparse.Namespace) -> dict[str, Any]:
     options = pairs_of(args.option)
     if args.threshold is not None:
         options["threshold"] = args.threshold
+    check_options(args, "video", options)
     try:
-        name = args.method
-        row = (
-            catalog.choose_video(args.drafter)[0] if name == "auto" else catalog.get(name, "video")
-        )
-        row.check_options(options)
         check_rewarded(args.method, args.reward, args.reward_weights, options)
     except ValueError as error:
         raise UsageError(str(error)) from None

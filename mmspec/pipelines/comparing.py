@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 
+from mmspec import catalog
 from mmspec.catalog import Method
 from mmspec.engine import Engine
 from mmspec.messages import Commit
@@ -158,6 +160,50 @@ def generate_both(
     if baseline is not None and not plain_first:
         plain, _ = engines[1].generate(request, baseline, seeds=seeds, on_commit=listeners[1])
     return ours, plain
+
+
+def blank(route: Route, model: str, compare: bool) -> dict[str, Any]:
+    """The fields of :class:`Compared` of a run that has made nothing yet.
+
+    Args:
+        route: How it will be made.
+        model: What the target was asked for by.
+        compare: Whether the plain loop runs too.
+    """
+    certificate = route.engine.rule.certificate
+    return {
+        "outputs": [],
+        "trace": Trace(notes=[route.why] if route.why else []),
+        "method": route.method.name,
+        "certificate": str(certificate),
+        "lossless": certificate.lossless,
+        "model": model,
+        "setting": setting_of(route.engine.target),
+        "baseline": Baseline(Trace(), None) if compare else None,
+    }
+
+
+def check_judged(model: str, family: str, shown: str) -> None:
+    """Refuse to score what the small world's judge cannot read.
+
+    Args:
+        model: What the target was asked for by.
+        family: ``image`` or ``video``.
+        shown: What the judge would read.
+
+    Raises:
+        ValueError: Another model than an embedded one, or the judge's library is missing.
+    """
+    if model not in catalog.embedded(family):
+        known = ", ".join(catalog.embedded(family))
+        raise ValueError(
+            f"score needs a model of the small world ({known}), whose judge reads its {shown}; "
+            f"nobody judges those of '{model}'"
+        )
+    if find_spec("timm") is None:
+        raise ValueError(
+            "score needs timm, which the judge is built of: pip install 'mmspec[generation]'"
+        )
 
 
 def setting_of(target: Any) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from mmspec import catalog
 from mmspec.assembly import Recipe
-from mmspec.pipelines.comparing import Baseline, Route, setting_of
+from mmspec.pipelines.comparing import Route, blank, check_judged
 from mmspec.pipelines.image_options import MODEL_OPTIONS, ImageOptions, Subject, subjects_of
 from mmspec.pipelines.image_result import ImageResult
 from mmspec.pipelines.image_run import ImageRun
@@ -110,16 +109,8 @@ class ImagePipeline:
         """
         given = subjects_of(prompt, class_id, self.model)
         parameters = self.parameters(options)
-        if options.score and self.model not in catalog.embedded("image"):
-            known = ", ".join(catalog.embedded("image"))
-            raise ValueError(
-                f"score needs a model of the small world ({known}), whose judge reads its "
-                f"pictures; nobody judges those of '{self.model}'"
-            )
-        if options.score and find_spec("timm") is None:
-            raise ValueError(
-                "score needs timm, which the judge is built of: pip install 'mmspec[generation]'"
-            )
+        if options.score:
+            check_judged(self.model, "image", "pictures")
         if class_id is not None:
             self.request(given, parameters)  # costs nothing, and shows every wrong number
         return given
@@ -156,20 +147,13 @@ class ImagePipeline:
         self.engine.generate(request, Trace(), seeds=seeds)
 
     def _empty_result(self, options: ImageOptions, compare: bool) -> ImageResult:
-        certificate, grid = self.engine.rule.certificate, self.target.grid
+        grid = self.target.grid
         return ImageResult(
-            outputs=[],
-            trace=Trace(notes=[self.route.why] if self.route.why else []),
-            method=self.method.name,
-            certificate=str(certificate),
-            lossless=certificate.lossless,
-            model=self.model,
-            setting=setting_of(self.target),
             grid=(grid.rows, grid.columns),
             cells=grid.cell_positions(),
             parameters=self.parameters(options),
             output_type=options.output_type,
-            baseline=Baseline(Trace(), None) if compare else None,
+            **blank(self.route, self.model, compare),
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmspec import catalog
 from mmspec.assembly import Recipe
-from mmspec.pipelines.comparing import Baseline, Route, setting_of
+from mmspec.pipelines.comparing import Route, blank, check_judged
 from mmspec.pipelines.loading import choose_device, choose_dtype, locate
 from mmspec.pipelines.options import row_seeds
 from mmspec.pipelines.prompts import check_prompts
@@ -74,7 +74,8 @@ class VideoPipeline:
         chosen = VideoOptions.of(options)
         given = [prompt] if isinstance(prompt, str) else list(prompt)
         check_prompts(given, self.model, "video")
-        self._check_score(chosen)
+        if chosen.score:
+            check_judged(self.model, "video", "videos")
         prompts = [one for one in given for _ in range(chosen.num_videos_per_prompt)]
         seeds = row_seeds(chosen.seed, chosen.generator, len(prompts))
         return VideoRun(self, chosen, prompts, seeds, self._empty_result(chosen, compare))
@@ -113,36 +114,11 @@ class VideoPipeline:
             "fps": options.fps or defaults.fps,
         }
 
-    def _check_score(self, options: VideoOptions) -> None:
-        """Refuse to score what the judge cannot read.
-
-        Raises:
-            ValueError: Another model than an embedded one, or the judge's library is missing.
-        """
-        if options.score and self.model not in catalog.embedded("video"):
-            known = ", ".join(catalog.embedded("video"))
-            raise ValueError(
-                f"score needs a model of the small world ({known}), whose judge reads its videos; "
-                f"nobody judges those of '{self.model}'"
-            )
-        if options.score and find_spec("timm") is None:
-            raise ValueError(
-                "score needs timm, which the judge is built of: pip install 'mmspec[generation]'"
-            )
-
     def _empty_result(self, options: VideoOptions, compare: bool) -> VideoResult:
-        certificate = self.engine.rule.certificate
         return VideoResult(
-            outputs=[],
-            trace=Trace(notes=[self.route.why] if self.route.why else []),
-            method=self.method.name,
-            certificate=str(certificate),
-            lossless=certificate.lossless,
-            model=self.model,
-            setting=setting_of(self.target),
             parameters=self.parameters(options),
             output_type=options.output_type,
-            baseline=Baseline(Trace(), None) if compare else None,
+            **blank(self.route, self.model, compare),
         )
 
 

@@ -219,7 +219,7 @@ def test_scores_of_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "embedded_folder", lambda *given: Path("there"))
     call = pipeline("image", "tiny", method="none")
     with monkeypatch.context() as without:
-        without.setattr("mmspec.pipelines.image.find_spec", lambda name: None)
+        without.setattr("mmspec.pipelines.comparing.find_spec", lambda name: None)
         with pytest.raises(ValueError, match=r"pip install 'mmspec\[generation\]'"):
             call("a star", score=True)
     document = call.compare("a star", seed=0, score=True, num_images_per_prompt=2).to_json()
