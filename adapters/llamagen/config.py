@@ -12,6 +12,7 @@ from math import isqrt
 from typing import Any
 
 CLASSES, TEXT = "c2i", "t2i"
+ZERO, IDENTITY = "zero", "identity"
 
 SIZES: dict[str, dict[str, int]] = {
     "GPT-B": {"n_layer": 12, "n_head": 12, "dim": 768},
@@ -38,6 +39,9 @@ class GPTConfig:
         ffn_dim_multiplier: Factor on the feed-forward width before rounding.
         norm_eps: Added to the mean square in every norm.
         rope_base: Base of the rotary frequencies.
+        condition_rope: What the rotation does to condition positions: ``zero`` in the released
+            models, whose image tokens therefore read a text as the mean of its values;
+            ``identity`` leaves queries and keys as they are, and single words can be looked up.
         vocab_size: Codes of the image tokenizer.
         num_classes: Classes without the null class (``c2i``).
         caption_dim: Width of the text encoder's features (``t2i``).
@@ -60,6 +64,7 @@ class GPTConfig:
     ffn_dim_multiplier: float | None = None
     norm_eps: float = 1e-5
     rope_base: float = 10000.0
+    condition_rope: str = ZERO
     vocab_size: int = 16384
     num_classes: int = 1000
     caption_dim: int = 2048
@@ -73,6 +78,10 @@ class GPTConfig:
     def __post_init__(self) -> None:
         checks = (
             (self.model_type in (CLASSES, TEXT), "model_type must be 'c2i' or 't2i'"),
+            (
+                self.condition_rope in (ZERO, IDENTITY),
+                "condition_rope must be 'zero' or 'identity'",
+            ),
             (self.dim % self.n_head == 0, "dim must be a multiple of n_head"),
             (self.head_dim % 4 == 0, "dim / n_head must be a multiple of 4 for a 2-D rotation"),
             (self.n_head % self.kv_heads == 0, "n_head must be a multiple of n_kv_head"),

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adapters.llamagen.conditioning import CaptionEmbedder, LabelEmbedder, causal_mask
-from adapters.llamagen.config import CLASSES, GPTConfig
+from adapters.llamagen.config import CLASSES, IDENTITY, GPTConfig
 from image_ar.discrete.rotary import rotate, rotations
 from mmspec.cache import RaggedCache
 
@@ -238,6 +238,11 @@ class GPT(nn.Module):
         if self._rotations is None or self._rotations.device != self.device:
             config = self.config
             self._rotations = rotations(
-                config.grid, config.head_dim, config.cls_token_num, config.rope_base, self.device
+                config.grid,
+                config.head_dim,
+                config.cls_token_num,
+                config.rope_base,
+                self.device,
+                lead_factor=float(config.condition_rope == IDENTITY),
             )
         return self._rotations

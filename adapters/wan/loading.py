@@ -12,12 +12,15 @@ from torch import Tensor
 from adapters.wan.blocks import BlockCausalWan
 from adapters.wan.checkpoints import is_far, load_far, load_vae, load_wan
 from adapters.wan.far import FarBlocks, FarWan
+from adapters.wan.narrow import hasten_narrow
 from adapters.wan.rebuilding import RebuiltWan
 from adapters.wan.target import TEXT_TOKENS, WanBlocks, WanTarget
 from adapters.wan.vae import WanVae
 from video_ar.rewards.prompts import PromptWindow
 from video_ar.schedule import Schedule, few_steps
 
+# Frames are decoded together up to this many latent cells: four of 8 x 8, one of a usual video.
+CELLS_AT_ONCE = 256
 Encoder = Callable[[str], Tensor]
 
 
@@ -132,7 +135,10 @@ def load_target(
     if isinstance(shared, WanTarget):
         vae, encoder = shared.vae, encoder or shared.encoder
     else:
-        vae = WanVae(load_vae(shared, dtype if dtype == torch.float32 else None).to(device))
+        pixels = load_vae(shared, dtype if dtype == torch.float32 else None).to(device)
+        if pixels.device.type == "cpu":
+            hasten_narrow(pixels)
+        vae = WanVae(pixels, CELLS_AT_ONCE)
         if encoder is None:
             encoder = load_text_encoder(shared, dtype, text_tokens)
             encoder.model.to(device)

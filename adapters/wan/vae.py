@@ -42,15 +42,17 @@ class WanVae:
 
     Args:
         vae: An ``AutoencoderKLWan``. Only read: it may be used elsewhere at the same time.
+        cells_at_once: Frames after the first are decoded together while they have no more latent
+            cells than this; one by one by default, as diffusers does, which takes least memory.
 
     Raises:
         ValueError: It is set to work in tiles, whose memories would be one for each tile.
     """
 
-    def __init__(self, vae: Any) -> None:
+    def __init__(self, vae: Any, cells_at_once: int = 0) -> None:
         if vae.use_tiling:
             raise ValueError("streaming keeps one memory for the whole picture; disable tiling")
-        self.vae = vae
+        self.vae, self.cells_at_once = vae, cells_at_once
         self.temporal = 2 ** sum(vae.config.temperal_downsample)
         self._mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
         self._std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
@@ -79,15 +81,19 @@ class WanVae:
             ``(batch, 3, pixel frames, 8 height, 8 width)``, and the memory to go on from. The one
             given stays valid.
         """
-        frames = self.vae.post_quant_conv(self.denormalise(latents).to(self.vae.dtype)).split(1, 2)
-        start = memory.frames if memory else 0
+        frames = self.vae.post_quant_conv(self.denormalise(latents).to(self.vae.dtype))
+        lead = 0 if memory else 1
+        together = max(1, self.cells_at_once // frames[0, 0, 0].numel())
+        chunks = [*frames[:, :, :lead].split(1, 2)] if lead else []
+        if frames.shape[2] > lead:
+            chunks += frames[:, :, lead:].split(together, 2)
 
-        def half(frame: Tensor, features: list[Any], place: int) -> Tensor:
+        def half(chunk: Tensor, features: list[Any], place: int) -> Tensor:
             return self.vae.decoder(
-                frame, feat_cache=features, feat_idx=[0], first_chunk=start + place == 0
+                chunk, feat_cache=features, feat_idx=[0], first_chunk=place < lead
             )
 
-        out, memory = _stream(self.vae.decoder, half, list(frames), memory)
+        out, memory = _stream(self.vae.decoder, half, chunks, latents.shape[2], memory)
         if self.vae.config.patch_size is not None:
             out = unpatchify(out, patch_size=self.vae.config.patch_size)
         return out.clamp(-1, 1).to(latents.dtype), memory
@@ -126,7 +132,7 @@ class WanVae:
         def half(chunk: Tensor, features: list[Any], place: int) -> Tensor:
             return self.vae.encoder(chunk, feat_cache=features, feat_idx=[0])
 
-        out, memory = _stream(self.vae.encoder, half, chunks, memory)
+        out, memory = _stream(self.vae.encoder, half, chunks, len(chunks), memory)
         mean = self.vae.quant_conv(out).chunk(2, dim=1)[0]
         return self.normalise(mean).to(pixels.dtype), memory
 
@@ -135,13 +141,14 @@ def _stream(
     module: Any,
     half: Callable[[Tensor, list[Any], int], Tensor],
     chunks: list[Tensor],
+    frames: int,
     memory: StreamMemory | None,
 ) -> tuple[Tensor, StreamMemory]:
-    """Run chunks, one latent frame each, one after another."""
+    """Run chunks, so many latent frames altogether, one after another."""
     if memory is None:
         convolutions = sum(isinstance(part, WanCausalConv3d) for part in module.modules())
         memory = StreamMemory((None,) * convolutions, 0)
     # The module replaces entries and never writes into them, so a shallow copy is enough.
     features = list(memory.features)
     out = torch.cat([half(chunk, features, place) for place, chunk in enumerate(chunks)], dim=2)
-    return out, StreamMemory(tuple(features), memory.frames + len(chunks))
+    return out, StreamMemory(tuple(features), memory.frames + frames)

@@ -12,14 +12,16 @@ def rotations(
     lead: int,
     base: float = 10000.0,
     device: torch.device | str = "cpu",
+    lead_factor: float = 0.0,
 ) -> Tensor:
     """The factor that every pair of channels is multiplied by, at every position.
 
     Channels ``2j`` and ``2j + 1`` are the real and imaginary part of a complex number. At cell
     ``(r, c)`` the first half of the pairs turns by ``r * base^(-4j / head_dim)`` and the second
     half by ``c`` times the same frequencies. The factors of the ``lead`` condition positions are
-    **zero**, not one: the released models were trained so. A condition's query and key vanish, its
-    score is 0 for every token that sees it, and only its value counts.
+    **zero** in the released models, not one: a condition's query and key vanish, its score is 0
+    for every token that sees it, and only its value counts. With ``lead_factor=1`` the condition
+    is not turned, and a cell can look for the one word that it needs.
 
     Args:
         grid: Rows and columns of image tokens.
@@ -27,6 +29,7 @@ def rotations(
         lead: Condition positions before the image.
         base: Base of the frequencies.
         device: Where to put the table.
+        lead_factor: Factor of the condition positions.
 
     Returns:
         ``(lead + grid^2, head_dim / 2)`` complex64.
@@ -39,7 +42,7 @@ def rotations(
     column = turn.unsqueeze(0).expand(grid, grid, quarter)
     angle = torch.cat([row, column], dim=-1).reshape(grid * grid, 2 * quarter)
     image = torch.polar(torch.ones_like(angle), angle)
-    return torch.cat([image.new_zeros(lead, 2 * quarter), image])
+    return torch.cat([image.new_full((lead, 2 * quarter), lead_factor), image])
 
 
 def sequence_rotations(positions: Tensor, head_dim: int, base: float = 10000.0) -> Tensor:

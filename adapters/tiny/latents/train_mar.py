@@ -39,7 +39,7 @@ from .store import LatentData, stored_latents
 log = logging.getLogger(__name__)
 
 # The last stage of a draft, see `ends`.
-ENDS = Stage("draft-ends", steps=2700, rate=2e-3, warmup=20, decay=0.7, save_every=100)
+ENDS = Stage("draft-ends", steps=5400, rate=2e-3, warmup=20, decay=0.7, save_every=100)
 # First at a constant rate, then with a falling one. The lesson and the smaller weight of flat
 # background stay to the end: without them the class, which few vectors need, is forgotten.
 STAGES = {

@@ -27,6 +27,8 @@ from adapters.tiny.world.motion_prompts import (
 )
 from adapters.wan.blocks import BlockCausalWan
 from adapters.wan.checkpoints import load_vae, load_wan
+from adapters.wan.loading import CELLS_AT_ONCE
+from adapters.wan.narrow import hasten_narrow
 from adapters.wan.vae import WanVae
 from video_ar.noise import BlockNoise
 from video_ar.rollout import rollout
@@ -142,7 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
     transformer: Any = load_wan(options.model, dtype=torch.float32)
     scores = evaluate(
         BlockCausalWan(transformer, BLOCK_FRAMES),
-        WanVae(load_vae(options.vae, torch.float32)),
+        WanVae(hasten_narrow(load_vae(options.vae, torch.float32)), CELLS_AT_ONCE),
         Text(options.text_encoder),
         load_judge(),
         options.films,

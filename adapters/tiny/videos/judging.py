@@ -12,6 +12,7 @@ from itertools import permutations
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torchvision.ops import masks_to_boxes
 
 from adapters.tiny.images.judge import CELLS, CROP, Judge, see
 from adapters.tiny.images.pictures import SIDE
@@ -45,54 +46,74 @@ class FrameReading:
 def read_frames(judge: Judge, frames: Tensor) -> list[FrameReading]:
     """Read frames ``(frames, 3, 64, 64)`` in [0, 1]; they need not be of one video."""
     tones = frames.flatten(2).median(dim=2).values
-    found = [find_things(frame, tone) for frame, tone in zip(frames, tones, strict=True)]
-    crops, owners = [], []
-    for index, masks in enumerate(found):
-        for mask in masks:
-            crops.append(centred(frames[index], mask, tones[index]))
-            owners.append((index, mask))
+    masks, owners = find_things(frames, tones)
+    middles = _middles(masks)
+    alone = centred(frames[owners], masks, middles, tones[owners])
+    # A frame without things still has a background.
+    empty = [frame for frame in range(len(frames)) if frame not in set(owners.tolist())]
+    seen = see(judge, torch.cat([alone, frames[empty]]))
     sightings: list[list[Sighting]] = [[] for _ in frames]
-    if crops:
-        for seen, (index, mask) in zip(see(judge, torch.stack(crops)), owners, strict=True):
-            for thing in seen.things:
-                if thing.cell == _MIDDLE:
-                    sightings[index].append(Sighting(thing, _middle(mask)))
-    blank = see(judge, frames)
+    backgrounds = [""] * len(frames)
+    for one, owner in zip(seen, [*owners.tolist(), *empty], strict=True):
+        backgrounds[owner] = one.background
+    for one, owner, (x, y) in zip(seen, owners.tolist(), middles.tolist(), strict=False):
+        in_the_middle = [thing for thing in one.things if thing.cell == _MIDDLE]
+        sightings[owner] += [Sighting(thing, (x, y)) for thing in in_the_middle]
     return [
-        FrameReading(tuple(each), seen.background)
-        for each, seen in zip(sightings, blank, strict=True)
+        FrameReading(tuple(each), background)
+        for each, background in zip(sightings, backgrounds, strict=True)
     ]
 
 
-def find_things(frame: Tensor, tone: Tensor) -> list[Tensor]:
-    """Masks ``(64, 64)`` of the connected parts of a frame that are not background."""
-    inked = (frame - tone[:, None, None]).abs().amax(dim=0) > _APART
+def find_things(frames: Tensor, tones: Tensor) -> tuple[Tensor, Tensor]:
+    """The connected parts of frames that are not background.
+
+    Args:
+        frames: ``(frames, 3, 64, 64)``.
+        tones: Their backgrounds, ``(frames, 3)``.
+
+    Returns:
+        Masks ``(things, 64, 64)`` bool, and the frame that each lies in, ``(things,)``.
+    """
+    inked = (frames - tones[:, :, None, None]).abs().amax(dim=1) > _APART
     labels = torch.where(inked, torch.arange(SIDE * SIDE).view(SIDE, SIDE), _NOWHERE).float()
     while True:
-        spread = -F.max_pool2d(-labels[None, None], 3, stride=1, padding=1)[0, 0]
+        spread = -F.max_pool2d(-labels[:, None], 3, stride=1, padding=1)[:, 0]
         spread = torch.where(inked, spread, float(_NOWHERE))
         if torch.equal(spread, labels):
             break
         labels = spread
-    masks = [labels == label for label in labels.unique() if label < _NOWHERE]
-    return [mask for mask in masks if int(mask.sum()) >= _LEAST_PIXELS]
+    shift = (_NOWHERE + 1) * torch.arange(len(frames)).view(-1, 1, 1)
+    found, sizes = (labels.long() + shift).unique(return_counts=True)
+    found = found[(found % (_NOWHERE + 1) < _NOWHERE) & (sizes >= _LEAST_PIXELS)]
+    owners = found // (_NOWHERE + 1)
+    return labels[owners] == (found % (_NOWHERE + 1)).view(-1, 1, 1), owners
 
 
-def centred(frame: Tensor, mask: Tensor, tone: Tensor) -> Tensor:
-    """A picture ``(3, 64, 64)`` of one thing in the middle, on a background of one tone."""
-    x, y = _middle(mask)
-    near = F.max_pool2d(mask[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
-    alone = torch.where(near, frame, tone[:, None, None])
-    half = CROP // 2
-    padded = torch.cat([alone, torch.ones(1, SIDE, SIDE)])
-    padded = F.pad(padded, (half, half, half, half))
-    left, top = round(x + 0.5), round(y + 0.5)
-    cut = padded[:, top : top + CROP, left : left + CROP]
-    picture = tone[:, None, None].expand(3, SIDE, SIDE).clone()
-    first = (SIDE - CROP) // 2
-    inside = torch.where(cut[3:] > 0, cut[:3], tone[:, None, None])
-    picture[:, first : first + CROP, first : first + CROP] = inside
-    return picture.clamp(0, 1)
+def centred(frames: Tensor, masks: Tensor, middles: Tensor, tones: Tensor) -> Tensor:
+    """Pictures ``(things, 3, 64, 64)`` of one thing each in the middle, on an even background.
+
+    Args:
+        frames: ``(things, 3, 64, 64)`` in which they lie.
+        masks: ``(things, 64, 64)`` bool.
+        middles: ``(things, 2)``, x and y.
+        tones: ``(things, 3)`` backgrounds.
+    """
+    near = F.max_pool2d(masks[:, None].float(), 3, stride=1, padding=1) > 0
+    even = tones[:, :, None, None].expand_as(frames)
+    alone = torch.where(near, frames, even)
+    reach = torch.arange(CROP) - CROP // 2
+    columns, rows = ((middles + 0.5).round().long()[:, :, None] + reach).unbind(1)
+    inside = ((rows >= 0) & (rows < SIDE))[:, :, None] & ((columns >= 0) & (columns < SIDE))[
+        :, None
+    ]
+    things = torch.arange(len(frames)).view(-1, 1, 1)
+    rows, columns = rows.clamp(0, SIDE - 1), columns.clamp(0, SIDE - 1)
+    cut = alone[things, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
+    pictures = even.clone()
+    here = slice((SIDE - CROP) // 2, (SIDE - CROP) // 2 + CROP)
+    pictures[:, :, here, here] = torch.where(inside[:, None], cut, even[:, :, here, here])
+    return pictures.clamp(0, 1)
 
 
 def matched(asked: MotionWish, reading: FrameReading) -> list[Sighting | None]:
@@ -123,7 +144,7 @@ def _fit(thing: WishedThing, seen: Sighting | None) -> float:
     return -0.1 if seen is None else float(sum(questions(thing, seen)))
 
 
-def _middle(mask: Tensor) -> tuple[float, float]:
-    """Middle of the smallest upright box around a mask, in pixels."""
-    rows, columns = mask.any(dim=1).nonzero().flatten(), mask.any(dim=0).nonzero().flatten()
-    return float(columns[0] + columns[-1]) / 2, float(rows[0] + rows[-1]) / 2
+def _middles(masks: Tensor) -> Tensor:
+    """Middles ``(things, 2)`` of the smallest upright boxes around masks, x and y in pixels."""
+    boxes = masks_to_boxes(masks)
+    return (boxes[:, :2] + boxes[:, 2:]) / 2

@@ -18,6 +18,7 @@ from tests.adapters.llamagen.tiny_models import (
     KINDS,
     LENGTH,
     NUM_CLASSES,
+    UNTURNED,
     VOCAB,
     WIDTH,
     config_of,
@@ -58,6 +59,20 @@ def test_rotation_of_odd_heads() -> None:
     at = table[120 + 3 * 2 + 1].angle()
     torch.testing.assert_close(at[25:], 10000.0 ** (-torch.arange(25) / 25))
     assert at[0] == 2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", [TEXT, UNTURNED])
+def test_turned_away_texts_are_read_as_their_mean(kind: str) -> None:
+    """With the released zero rows no score of the text depends on queries and keys."""
+    model, codes = random_gpt(config_of(kind)), torch.zeros(1, CELLS, dtype=torch.long)
+    width = model.config.dim
+    before = model.loss_logits(codes, inputs_of(kind, 1))[:, 0]
+    for layer in model.layers:
+        layer.attention.wqkv.weight[: 2 * width].neg_()
+        layer.attention.wqkv.weight[:width].mul_(3)
+    after = model.loss_logits(codes, inputs_of(kind, 1))[:, 0]
+    assert torch.equal(after, before) == (kind == TEXT)
 
 
 def test_rotation_turns_neighbouring_channels() -> None:
@@ -204,6 +219,7 @@ def test_dropped_conditions() -> None:
         ({"n_kv_head": 4}, "n_head must be a multiple of n_kv_head"),
         ({"block_size": 15}, "square"),
         ({"cls_token_num": 2}, "cls_token_num must be 1"),
+        ({"condition_rope": "one"}, "condition_rope must be 'zero' or 'identity'"),
     ],
 )
 def test_sizes_that_do_not_fit(change: dict[str, Any], message: str) -> None:

@@ -20,6 +20,7 @@ from mmspec.trees import Tree
 from tests.adapters.llamagen.tiny_models import (
     CELLS,
     KINDS,
+    UNTURNED,
     VOCAB,
     gpt_of,
     guided_logits,
@@ -68,7 +69,7 @@ def commit(target: TokenTarget, state: State, codes: Tensor, accepted: list[int]
 
 
 @pytest.mark.parametrize("scale", SCALES, ids=["plain", "guided", "mixed"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, UNTURNED])
 def test_chunks_of_any_size_equal_one_pass(kind: str, scale: Any) -> None:
     inputs, codes = inputs_of(kind, ROWS, scale), random_codes(ROWS)
     expected = guided_logits(gpt_of(kind), codes, inputs).softmax(-1)
@@ -88,7 +89,7 @@ def test_chunks_of_any_size_equal_one_pass(kind: str, scale: Any) -> None:
 
 
 @pytest.mark.parametrize("scale", SCALES, ids=["plain", "guided", "mixed"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, UNTURNED])
 def test_a_tree_on_ragged_rows_scores_like_separate_pictures(kind: str, scale: Any) -> None:
     inputs, codes = inputs_of(kind, ROWS, scale), random_codes(ROWS)
     target, state, _ = start(kind, inputs, codes)
@@ -112,7 +113,7 @@ def test_a_tree_on_ragged_rows_scores_like_separate_pictures(kind: str, scale: A
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, UNTURNED])
 @pytest.mark.parametrize("drafter", ["bush", "static", "flaky"])
 def test_the_cache_after_a_run_equals_a_fresh_pass(kind: str, scale: float, drafter: str) -> None:
     inputs = inputs_of(kind, ROWS, scale)
@@ -168,7 +169,7 @@ def test_guidance_by_hand() -> None:
 
 
 @pytest.mark.parametrize("scale", [1.0, 3.0])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, UNTURNED])
 def test_a_batch_equals_its_single_pictures(kind: str, scale: float) -> None:
     inputs, target = inputs_of(kind, ROWS, scale), target_of(kind)
     seeds = [3, 4, 5]

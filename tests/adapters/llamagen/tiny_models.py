@@ -8,15 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from adapters.llamagen.config import CLASSES, TEXT, GPTConfig
+from adapters.llamagen.config import CLASSES, IDENTITY, TEXT, GPTConfig
 from adapters.llamagen.gpt import GPT
 from adapters.llamagen.prompting import text_inputs
 
 KINDS = (CLASSES, TEXT)
+# A text model whose condition is not turned.
+UNTURNED = "t2i-unturned"
 CELLS, VOCAB, NUM_CLASSES, LENGTH, WIDTH = 16, 24, 5, 6, 12
 
 
 def config_of(kind: str, **change: Any) -> GPTConfig:
+    if kind == UNTURNED:
+        return config_of(TEXT, condition_rope=IDENTITY, **change)
     rest = {"cls_token_num": LENGTH if kind == TEXT else 1, "num_classes": NUM_CLASSES}
     fields = {
         "dim": 32,

@@ -40,5 +40,15 @@ def test_each_connected_part_is_a_thing_and_crumbs_are_none() -> None:
     frame[:, 5:15, 5:15] = 0.0
     frame[0, 30:40, 30:50] = 0.5
     frame[:, 60, 60] = 0.0
-    masks = find_things(frame, torch.ones(3))
-    assert sorted(int(mask.sum()) for mask in masks) == [100, 200]
+    empty = torch.ones(3, 64, 64)
+    masks, owners = find_things(torch.stack([empty, frame, frame]), torch.ones(3, 3))
+    assert sorted(int(mask.sum()) for mask in masks) == [100, 100, 200, 200]
+    assert owners.tolist() == [1, 1, 2, 2]
+    assert len(find_things(empty[None], torch.ones(1, 3))[0]) == 0
+
+
+def test_empty_frames_have_a_background_and_no_things() -> None:
+    frames = torch.full((2, 3, 64, 64), 0.98)
+    for reading in read_frames(load_judge(), frames):
+        assert reading.sightings == ()
+        assert reading.background
