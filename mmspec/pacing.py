@@ -168,8 +168,10 @@ class CostFitted:
         if self._length == 0:
             return Plan(length=0)
         full = self._plan
-        nodes = full.nodes
-        budget = max(self._length, -(-nodes * self._length // full.length)) if full.width > 1 else 0
+        budget = 0
+        if full.width > 1:
+            share = -(-full.nodes * self._length // full.length)
+            budget = min(full.nodes, max(self._length, share))
         return Plan(self._length, full.width, budget, full.stop_below)
 
     def observe(self, commit: Commit, seconds: dict[str, float]) -> None:

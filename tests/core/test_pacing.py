@@ -115,6 +115,19 @@ def test_tree_budgets_shrink_with_the_length():
     assert plan.length == 0 or plan.length <= plan.budget <= 24
 
 
+@pytest.mark.parametrize("budget", [1, 2, 5])
+def test_no_plan_has_more_nodes_than_were_asked_for(budget):
+    pacer = CostFitted(Plan(length=6, width=4, budget=budget))
+    simulation = Simulation(0.9, 0.01, 0.0)
+    plans = []
+    for _ in range(20):
+        plans.append(pacer.plan(simulation.state))
+        pacer.observe(commit_of([1], 1), {"verify": 1.0})
+    drafted = [plan for plan in plans if plan.length]
+    assert drafted
+    assert all(plan.nodes <= budget for plan in drafted)
+
+
 def test_simple_pacers():
     state = SimpleNamespace(batch=1)
     assert Plain().plan(state).length == 0
