@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adapters.llamagen.config import CLASSES, TEXT, GPTConfig
+from adapters.llamagen.config import CLASSES, IDENTITY, TEXT, GPTConfig
 from adapters.tiny.world.scene import Scene, Thing
 from adapters.tiny.world.vocabulary import COLOURS, SHAPES, SIZES
 
@@ -18,7 +18,13 @@ CLASS_NAMES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPE
 def text_gpt_config() -> GPTConfig:
     """Return the shape of the text-to-image model."""
     return _config(
-        model_type=TEXT, n_layer=TEXT_LAYERS, caption_dim=TEXT_DIM, cls_token_num=TEXT_TOKENS
+        model_type=TEXT,
+        n_layer=TEXT_LAYERS,
+        caption_dim=TEXT_DIM,
+        cls_token_num=TEXT_TOKENS,
+        # With the zero rows of the released models, cells see only the mean of the text: a model
+        # as narrow as this one cannot tell from it which attribute belongs to which thing.
+        condition_rope=IDENTITY,
     )
 
 

@@ -62,8 +62,9 @@ class Readings:
     """Logits of a batch.
 
     Attributes:
-        empty: ``(batch, 9)``, of "no thing that can be recognised" against "a thing".
-        attributes: ``(batch, 9, values)`` for shape, colour, size and texture.
+        empty: ``(batch, cells)``, of "no thing that can be recognised" against "a thing"; a picture
+            has nine cells.
+        attributes: ``(batch, cells, values)`` for shape, colour, size and texture.
         background: ``(batch, 6)``.
     """
 
@@ -119,9 +120,12 @@ class Judge(nn.Module):
             ValueError: If they have another shape or are whole numbers.
         """
         _check(pixels)
-        crops = crop_cells(pixels).flatten(0, 1).mul(2).sub(1)
-        crops = crops.contiguous(memory_format=torch.channels_last)
-        features = self.backbone(crops).unflatten(0, (-1, CELLS))
+        return self.read_crops(crop_cells(pixels))
+
+    def read_crops(self, crops: torch.Tensor) -> Readings:
+        """Read cells alone, ``(batch, cells, 3, 24, 24)``; the background from all of a row."""
+        flat = crops.flatten(0, 1).mul(2).sub(1).contiguous(memory_format=torch.channels_last)
+        features = self.backbone(flat).unflatten(0, crops.shape[:2])
         return Readings(
             empty=self.heads["empty"](features).squeeze(-1).float(),
             attributes={name: self.heads[name](features).float() for name in ATTRIBUTES},
@@ -192,6 +196,24 @@ def see(judge: Judge, pictures: torch.Tensor | Sequence[Image.Image]) -> list[Se
     return seen
 
 
+def see_crops(judge: Judge, crops: torch.Tensor) -> list[Seen]:
+    """Read single cells as if each were a picture of one cell.
+
+    The background is right where a crop shows nothing else: it is read from all of a picture.
+
+    Args:
+        judge: Put into evaluation mode; otherwise left as it is.
+        crops: ``(batch, 3, 24, 24)`` floats in [0, 1].
+    """
+    judge.eval()
+    weight = next(judge.parameters())
+    seen: list[Seen] = []
+    with torch.inference_mode():
+        for chunk in crops.to(weight.device, weight.dtype).split(_BATCH * CELLS):
+            seen += _decide(judge.read_crops(chunk.unsqueeze(1)))
+    return seen
+
+
 def _decide(readings: Readings) -> list[Seen]:
     """Turn logits into words and probabilities, picture by picture."""
     empty = readings.empty.sigmoid()
@@ -205,7 +227,7 @@ def _decide(readings: Readings) -> list[Seen]:
     for row in range(len(empty)):
         things = tuple(
             Thing(cell=cell, **{n: ATTRIBUTES[n][choices[n][row][cell]] for n in ATTRIBUTES})
-            for cell in range(CELLS)
+            for cell in range(empty.shape[1])
             if held[row, cell]
         )
         confidence = min(cells[row].min().item(), tone.values[row].item())

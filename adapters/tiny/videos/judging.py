@@ -1,7 +1,7 @@
-"""What a video shows, frame by frame: things are found, put in the middle and read by the judge.
+"""What a video shows, frame by frame: things are found, cut out and read by the judge.
 
-The judge knows pictures whose things lie in cells. A thing on its way is cut out and laid in the
-middle cell of an empty picture of the same background.
+The judge knows things in the middle of cells. A thing on its way is cut out and laid in the middle
+of an empty cell of the same background.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
-from adapters.tiny.images.judge import CELLS, CROP, Judge, see
+from adapters.tiny.images.judge import CROP, Judge, see_crops
 from adapters.tiny.images.pictures import SIDE
 from adapters.tiny.world.motion_prompts import MotionWish
 from adapters.tiny.world.scene import Thing
@@ -23,7 +23,6 @@ from adapters.tiny.world.wishes import WishedThing
 # A pixel belongs to a thing where some colour is farther than this from the background's, and a
 # thing has at least so many pixels.
 _APART, _LEAST_PIXELS = 0.12, 16
-_MIDDLE = CELLS // 2
 _NOWHERE = SIDE * SIDE
 
 
@@ -48,20 +47,15 @@ def read_frames(judge: Judge, frames: Tensor) -> list[FrameReading]:
     tones = frames.flatten(2).median(dim=2).values
     masks, owners = find_things(frames, tones)
     middles = _middles(masks)
-    alone = centred(frames[owners], masks, middles, tones[owners])
-    # A frame without things still has a background.
-    empty = [frame for frame in range(len(frames)) if frame not in set(owners.tolist())]
-    seen = see(judge, torch.cat([alone, frames[empty]]))
+    crops = cut_out(frames[owners], masks, middles, tones[owners])
+    empty = tones[:, :, None, None].expand(-1, -1, CROP, CROP)
+    seen = see_crops(judge, torch.cat([crops, empty]))
     sightings: list[list[Sighting]] = [[] for _ in frames]
-    backgrounds = [""] * len(frames)
-    for one, owner in zip(seen, [*owners.tolist(), *empty], strict=True):
-        backgrounds[owner] = one.background
     for one, owner, (x, y) in zip(seen, owners.tolist(), middles.tolist(), strict=False):
-        in_the_middle = [thing for thing in one.things if thing.cell == _MIDDLE]
-        sightings[owner] += [Sighting(thing, (x, y)) for thing in in_the_middle]
+        sightings[owner] += [Sighting(thing, (x, y)) for thing in one.things]
     return [
-        FrameReading(tuple(each), background)
-        for each, background in zip(sightings, backgrounds, strict=True)
+        FrameReading(tuple(each), ground.background)
+        for each, ground in zip(sightings, seen[len(crops) :], strict=True)
     ]
 
 
@@ -90,8 +84,8 @@ def find_things(frames: Tensor, tones: Tensor) -> tuple[Tensor, Tensor]:
     return labels[owners] == (found % (_NOWHERE + 1)).view(-1, 1, 1), owners
 
 
-def centred(frames: Tensor, masks: Tensor, middles: Tensor, tones: Tensor) -> Tensor:
-    """Pictures ``(things, 3, 64, 64)`` of one thing each in the middle, on an even background.
+def cut_out(frames: Tensor, masks: Tensor, middles: Tensor, tones: Tensor) -> Tensor:
+    """Crops ``(things, 3, 24, 24)`` of one thing each in the middle, on an even background.
 
     Args:
         frames: ``(things, 3, 64, 64)`` in which they lie.
@@ -100,20 +94,15 @@ def centred(frames: Tensor, masks: Tensor, middles: Tensor, tones: Tensor) -> Te
         tones: ``(things, 3)`` backgrounds.
     """
     near = F.max_pool2d(masks[:, None].float(), 3, stride=1, padding=1) > 0
-    even = tones[:, :, None, None].expand_as(frames)
-    alone = torch.where(near, frames, even)
+    alone = torch.where(near, frames, tones[:, :, None, None])
     reach = torch.arange(CROP) - CROP // 2
     columns, rows = ((middles + 0.5).round().long()[:, :, None] + reach).unbind(1)
-    inside = ((rows >= 0) & (rows < SIDE))[:, :, None] & ((columns >= 0) & (columns < SIDE))[
-        :, None
-    ]
+    known_rows, known_columns = ((at >= 0) & (at < SIDE) for at in (rows, columns))
+    inside = known_rows[:, :, None] & known_columns[:, None]
     things = torch.arange(len(frames)).view(-1, 1, 1)
     rows, columns = rows.clamp(0, SIDE - 1), columns.clamp(0, SIDE - 1)
     cut = alone[things, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
-    pictures = even.clone()
-    here = slice((SIDE - CROP) // 2, (SIDE - CROP) // 2 + CROP)
-    pictures[:, :, here, here] = torch.where(inside[:, None], cut, even[:, :, here, here])
-    return pictures.clamp(0, 1)
+    return torch.where(inside[:, None], cut, tones[:, :, None, None]).clamp(0, 1)
 
 
 def matched(asked: MotionWish, reading: FrameReading) -> list[Sighting | None]:
