@@ -1,8 +1,8 @@
 r"""Train the embedded video models on the latents of films.
 
-Usage: python -m adapters.tiny.videos.train_wan target --out adapters/tiny/weights/wan/target
-       python -m adapters.tiny.videos.train_wan drafter --out adapters/tiny/weights/wan/drafter \
-           --teacher adapters/tiny/weights/wan/target
+Usage: python -m adapters.tiny.videos.train_wan drafter --out adapters/tiny/weights/wan/drafter
+       python -m adapters.tiny.videos.train_wan target --out adapters/tiny/weights/wan/target \
+           --weak adapters/tiny/weights/wan/drafter
 A killed run continues where its last checkpoint left off when started again.
 """
 
@@ -33,15 +33,19 @@ from .wan_trainee import Trainee, wan_loss
 log = logging.getLogger(__name__)
 
 STAGES = {
-    TARGET: Stage("wan-target", steps=5000, rate=3e-3, warmup=100, decay=0.5, save_every=100),
-    DRAFTER: Stage("wan-drafter", steps=4000, rate=3e-3, warmup=100, decay=0.5, save_every=100),
+    TARGET: Stage("wan-target", steps=4400, rate=3e-3, warmup=100, decay=0.5, save_every=100),
+    DRAFTER: Stage("wan-drafter", steps=3500, rate=3e-3, warmup=100, decay=0.5, save_every=100),
 }
+# The target's second stage, with guidance away from the drafter.
+GUIDED = Stage("wan-guided", steps=1000, rate=1e-3, warmup=20, decay=1.0, save_every=100)
 FILMS, OPENINGS, HELD_OUT_FILMS = 1000, 6000, 64
 # A film is decided by its first block, which has only the prompt to go by; what follows mostly goes
 # on. So most rows of a step are first blocks, of films of their own, and cost a twelfth each.
 ROWS, OPENING_ROWS = 4, 32
 AVERAGE_DECAY = 0.995
 EMBEDDED = Path("adapters/tiny/weights/wan")
+# A stage has fewer steps than this.
+_NEXT_STAGE = 100_000
 _SEEDS = {TARGET: 32, DRAFTER: 33}
 
 
@@ -81,25 +85,32 @@ def main(arguments: list[str] | None = None) -> None:
     unseen = stored_films(options.video_vae, options.latents, options.held_out, held_out=True)
     data = stored_films(options.video_vae, options.latents, options.films)
     openings = stored_films(options.video_vae, options.latents, options.openings, blocks=1)
-    teacher = None
-    if options.teacher is not None:
-        teacher = install_parallel(load_wan(options.teacher, dtype=torch.float32))
+    teacher, weak = _frozen(options.teacher), _frozen(options.weak)
     torch.manual_seed(_SEEDS[kind])
     trainee = Trainee(kind, AVERAGE_DECAY)
-    stage = replace(STAGES[kind], steps=options.steps or STAGES[kind].steps)
+    stages = [STAGES[kind]] + ([GUIDED] if weak is not None else [])
+    if options.steps:
+        stages = [replace(stage, steps=n) for stage, n in zip(stages, options.steps, strict=True)]
 
-    def loss_of(latents: Tensor, prompts: list[str], step: int) -> Tensor:
+    def loss_of(latents: Tensor, prompts: list[str], step: int, weak: Any = None) -> Tensor:
         states = text(prompts)
         # The fused attention of CPUs is slow backwards in this number format.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            return wan_loss(trainee.model, latents, states, step, teacher)
+            return wan_loss(trainee.model, latents, states, step, teacher, weak)
 
-    def step_loss(step: int) -> Tensor:
-        trainee.update_average()
-        whole = loss_of(*data.batch(step, options.rows), step)
-        return whole + loss_of(*openings.batch(step, options.opening_rows), step)
+    for number, stage in enumerate(stages):
+        first = number * _NEXT_STAGE
 
-    train(stage, trainee, step_loss, options.work)
+        def step_loss(
+            step: int, first: int = first, weak: Any = weak if number else None
+        ) -> Tensor:
+            trainee.update_average()
+            step += first
+            whole = loss_of(*data.batch(step, options.rows), step)
+            opening = openings.batch(step, options.opening_rows)
+            return whole + loss_of(*opening, step, weak)
+
+        train(stage, trainee, step_loss, options.work)
     trainee.update_average()
     save_folder(trainee.averaged, options.out, torch.bfloat16)
     WAN_SETTINGS.save(options.out)
@@ -109,7 +120,7 @@ def main(arguments: list[str] | None = None) -> None:
         kind,
         options.out,
         options.work,
-        stage.name,
+        [stage.name for stage in stages],
         loss=loss,
         films=options.films,
         openings=options.openings,
@@ -118,7 +129,13 @@ def main(arguments: list[str] | None = None) -> None:
         decay=AVERAGE_DECAY,
         threads=options.threads,
         taught=teacher is not None,
+        guided=weak is not None,
     )
+
+
+def _frozen(folder: Path | None) -> Any:
+    """A model that tells velocities and does not learn; None for None."""
+    return folder and install_parallel(load_wan(folder, dtype=torch.float32))
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -130,13 +147,14 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--video-vae", type=Path, default=EMBEDDED / "vae", help="the autoencoder")
     parser.add_argument("--text-encoder", type=Path, default=EMBEDDED / "text_encoder")
     parser.add_argument("--teacher", type=Path, help="a model whose velocities are matched as well")
+    parser.add_argument("--weak", type=Path, help="a weaker model to be guided away from")
     parser.add_argument("--films", type=int, default=FILMS)
     parser.add_argument("--openings", type=int, default=OPENINGS, help="films cut to one block")
     parser.add_argument("--held-out", type=int, default=HELD_OUT_FILMS)
     parser.add_argument("--rows", type=int, default=ROWS, help="films per step")
     parser.add_argument("--opening-rows", type=int, default=OPENING_ROWS, help="and first blocks")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--steps", type=int)
+    parser.add_argument("--steps", type=int, nargs="+", help="of each stage")
     return parser.parse_args(arguments)
 
 

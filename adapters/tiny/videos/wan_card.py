@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from adapters.tiny.curves import plot_curves, read_curves, stage_table
@@ -29,7 +30,8 @@ prompts are written anew whenever a film comes round.
 One pass trains all blocks of a film: each noisy block sees the clean blocks before it. First
 blocks, which have only the prompt to go by, are most of the rows: {rows} films and {opening_rows}
 first blocks a step, a loss of each kind. Most noise levels are those of the four steps. Clean
-blocks carry a little noise. The weights are a running average (decay {decay} a step).{taught}
+blocks carry a little noise. The weights are a running average (decay {decay} a
+step).{taught}{guided}
 bfloat16 autocast. One command repeats it, and continues after a kill:
 
 ```
@@ -49,14 +51,21 @@ Held-out loss: {loss:.4f}.
 It knows this world and nothing else: plain shapes, six motions, no relations.
 """
 _TAUGHT = " The loss adds the squared distance from the target's velocities at the same states."
-_START = " \\\n    --teacher adapters/tiny/weights/wan/target"
+_GUIDED = (
+    " The second stage learns first blocks with guidance away\nfrom the drafter, as far as the "
+    "model itself is from it (autoguidance), so that the sampler needs\nnone."
+)
+_START = {
+    "taught": " \\\n    --teacher adapters/tiny/weights/wan/target",
+    "guided": " \\\n    --weak adapters/tiny/weights/wan/drafter",
+}
 
 
 def write_wan_card(
     kind: str,
     out: Path,
     work: Path,
-    stage: str,
+    stages: Sequence[str],
     *,
     loss: float,
     films: int,
@@ -66,6 +75,7 @@ def write_wan_card(
     decay: float,
     threads: int,
     taught: bool,
+    guided: bool,
 ) -> None:
     """Write `README.md` and `loss.png`; scores come from `scores.json` if it is there.
 
@@ -73,7 +83,7 @@ def write_wan_card(
         kind: ``target`` or ``drafter``.
         out: Folder of the model.
         work: Folder of the loss curve.
-        stage: Name of the stage.
+        stages: Their names.
         loss: On held-out films.
         films: Films trained on.
         openings: First blocks trained on.
@@ -82,8 +92,9 @@ def write_wan_card(
         decay: Of the average of the weights.
         threads: CPU cores that the training used.
         taught: Whether a teacher's predictions were matched.
+        guided: Whether the second stage guided away from a weaker model.
     """
-    curves = read_curves(work, [stage])
+    curves = read_curves(work, stages)
     size = (out / "diffusion_pytorch_model.safetensors").stat().st_size
     scores = out / "scores.json"
     text = _CARD.format(
@@ -100,7 +111,8 @@ def write_wan_card(
         opening_rows=opening_rows,
         decay=decay,
         taught=_TAUGHT if taught else "",
-        start=_START if taught else "",
+        guided=_GUIDED if guided else "",
+        start=_START["taught"] * taught + _START["guided"] * guided,
         loss=loss,
         scores=_table(json.loads(scores.read_text())) if scores.exists() else "Not measured yet.",
     )
