@@ -11,7 +11,7 @@ ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 help:
 	@echo "make install   virtual environment with everything for development"
-	@echo "make demo      caption the bundled samples and draw two pictures, compare with plain decoding, write demo-out/"
+	@echo "make demo      caption the bundled samples, draw two pictures, make a clip, compare with plain decoding, write demo-out/"
 	@echo "make test      install, lint, type check, tests"
 	@echo "make lint      ruff check and format check"
 	@echo "make format    let ruff fix and format"
@@ -41,6 +41,8 @@ demo: install-demo
 	$(BIN)/mmspec caption adapters/tiny/samples --compare --report --out demo-out
 	$(BIN)/mmspec image "a large red circle above a small blue square" "two stars on a mint background" \
 		--compare --score --heatmap --out demo-out/pictures
+	$(BIN)/mmspec video "a red circle moves to the right" --method first-block \
+		--compare --score --strip --out demo-out/videos
 
 # The browser tests need a Chromium of the system; nobody should miss that they were skipped.
 CHROMIUM ?= $(firstword $(foreach name,chromium chromium-browser google-chrome \

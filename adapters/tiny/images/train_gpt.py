@@ -37,7 +37,7 @@ TEXT, CLASS = "text", "class"
 # law the model ends with is the one of the pictures.
 STAGES = {
     TEXT: (
-        Stage("text-learn", steps=2400, rate=7e-3, warmup=40, decay=0.0, save_every=100),
+        Stage("text-learn", steps=5000, rate=7e-3, warmup=40, decay=0.0, save_every=100),
         Stage("text-settle", steps=300, rate=5e-3, warmup=10, decay=0.9, save_every=100),
     ),
     CLASS: (

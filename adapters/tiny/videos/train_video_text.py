@@ -27,6 +27,7 @@ from adapters.tiny.world.motion_prompts import parse_motion_prompt, write_motion
 from adapters.tiny.world.vocabulary import BACKGROUNDS, COLOURS, MOTIONS, SHAPES, SIZES
 from adapters.tiny.world.wishes import ALL_CELLS
 
+from .text_card import write_text_card
 from .text_encoder import TEXT_DIM, build_text_encoder, build_tokenizer, encode
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def parser_scores(parser: Parser, rows: int = _HELD_OUT_ROWS) -> dict[str, float
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Train, save the encoder with its tokenizer, and log the held-out scores."""
+    """Train, save the encoder with its tokenizer, and write its card."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder of the encoder")
     parser.add_argument("--work", type=Path, default=Path("runs/video-text"), help="checkpoints")
@@ -130,6 +131,8 @@ def main(arguments: list[str] | None = None) -> None:
         on_save=lambda step: log.info("step %d: %s", step, parser_scores(model)),
     )
     export(model.encoder, model.tokenizer, options.out)
+    scores = parser_scores(model)
+    write_text_card(options.out, options.work, PARSER.name, scores, ROWS, options.threads)
 
 
 if __name__ == "__main__":
