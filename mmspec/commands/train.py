@@ -56,8 +56,8 @@ TINY_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "mar-masked": (_MAR, ("masked", *_VAE)),
     "wan/vae": ("adapters.tiny.videos.train_video_vae:main", ()),
     "wan/text_encoder": ("adapters.tiny.videos.train_video_text:main", ()),
-    "wan/target": (_WAN, ("target", *_FILMS)),
-    "wan/drafter": (_WAN, ("drafter", *_FILMS, "--teacher", "{wan/target}")),
+    "wan/drafter": (_WAN, ("drafter", *_FILMS)),
+    "wan/target": (_WAN, ("target", *_FILMS, "--weak", "{wan/drafter}")),
 }
 # What is left of a finished training; answers, log and checkpoints stay behind.
 _FINISHED = ("config.json", "model.safetensors", "README.md", "curve.png")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ STAGES = {
     DRAFTER: Stage("wan-drafter", steps=3500, rate=3e-3, warmup=100, decay=0.5, save_every=100),
 }
 # The target's second stage, with guidance away from the drafter.
-GUIDED = Stage("wan-guided", steps=1400, rate=1e-3, warmup=20, decay=1.0, save_every=100)
+GUIDED = Stage("wan-guided", steps=900, rate=1e-3, warmup=20, decay=1.0, save_every=100)
 FILMS, OPENINGS, HELD_OUT_FILMS = 1000, 6000, 64
 # A film is decided by its first block, which has only the prompt to go by; what follows mostly goes
 # on. So most rows of a step are first blocks, of films of their own, and cost a twelfth each.
@@ -98,19 +99,18 @@ def main(arguments: list[str] | None = None) -> None:
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             return wan_loss(trainee.model, latents, states, step, teacher, weak)
 
-    for number, stage in enumerate(stages):
-        first = number * _NEXT_STAGE
-
-        def step_loss(
-            step: int, first: int = first, weak: Any = weak if number else None
-        ) -> Tensor:
+    def stage_loss(first: int, weak: Any) -> Callable[[int], Tensor]:
+        def step_loss(step: int) -> Tensor:
             trainee.update_average()
-            step += first
-            whole = loss_of(*data.batch(step, options.rows), step, weak)
-            opening = openings.batch(step, options.opening_rows)
-            return whole + loss_of(*opening, step, weak)
+            whole = loss_of(*data.batch(first + step, options.rows), first + step)
+            opening = openings.batch(first + step, options.opening_rows)
+            return whole + loss_of(*opening, first + step, weak)
 
-        train(stage, trainee, step_loss, options.work)
+        return step_loss
+
+    for number, stage in enumerate(stages):
+        loss_there = stage_loss(number * _NEXT_STAGE, weak if number else None)
+        train(stage, trainee, loss_there, options.work)
     trainee.update_average()
     save_folder(trainee.averaged, options.out, torch.bfloat16)
     WAN_SETTINGS.save(options.out)
