@@ -30,7 +30,7 @@ MOST_BLOCKS = 30
 # Lowest and highest threshold that a knob offers, its step, and where it stands at first. The
 # judge's scores are shares of right answers; the seam's are changes of pace.
 TAUS: dict[str, tuple[float, float, float, float]] = {
-    "judge": (0.0, 1.0, 0.05, 0.75),
+    "judge": (0.0, 1.0, 0.05, 0.5),
     "temporal-seam": (-3.0, 0.0, 0.1, -1.0),
 }
 
@@ -52,7 +52,7 @@ class Order:
     prompt: str
     method: str = "sdvg"
     reward: str = "judge"
-    tau: float = 0.75
+    tau: float = 0.5
     blocks: int | None = None
     seed: int = 0
     beside: bool = True

@@ -67,6 +67,7 @@ class VideoState:
 
     def view(self) -> BlockEvidence:
         """What a router may know of the next block before it is drafted."""
+        noise = self.request.noise
         return BlockEvidence(
             len(self.blocks),
             self.request.blocks,
@@ -74,6 +75,7 @@ class VideoState:
             history=tuple(self.history),
             earlier=self.request.earlier,
             target_seconds=self.target_seconds,
+            seed=noise.seeds[0] if noise is not None else 0,
         )
 
     def append(self, block: Tensor, decision: Decision) -> None:

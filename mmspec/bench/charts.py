@@ -154,8 +154,11 @@ def time_model(records: Records) -> Figure | None:
     if fit is None:
         return None
     figure, (axes,) = _canvas(1, 4.6, 4.0)
-    for index, (name, seconds, predicted) in enumerate(fit.points):
-        axes.plot(seconds, predicted, "o", ms=5, label=name, color=_palette(index))
+    methods = {entry.name: entry.method for entry in records.entries}
+    for index, method in enumerate(dict.fromkeys(methods.values())):
+        own = [(seconds, guess) for name, seconds, guess in fit.points if methods[name] == method]
+        if own:
+            axes.plot(*zip(*own, strict=True), "o", ms=5, label=method, color=_palette(index))
     end = 1.05 * max(seconds for _, seconds, _ in fit.points)
     axes.plot([0, end], [0, end], **_GUIDE)
     axes.set(xlabel="measured seconds a video", ylabel="predicted", xlim=(0, end), ylim=(0, end))

@@ -19,13 +19,13 @@ from mmspec.trace import Trace, synchronize
 
 BASELINE = "the target alone"
 REWARD = "judge"
-RATES = (0.2, 0.4, 0.6, 0.8)  # shares that coins keep, and that thresholds are to refuse
-HYBRID_RATES = (0.4, 0.8)
+RATES = (0.1, 0.3, 0.5, 0.8)  # shares that coins keep, and that thresholds are to refuse
+HYBRID_RATES = (0.1, 0.5)
 EARLY = "sdvg-hybrid by four frames"  # the published cascade, which keeps a block early
 KEPT = (0.4, 0.7)  # of all blocks, by the router that finds its threshold itself
 STRIDES = (2, 3)
 BUDGETS = (2, 3, 4)
-CALIBRATION_FILMS = 6  # of prompts that are not measured
+CALIBRATION_FILMS = 16  # of prompts that are not measured
 
 
 @dataclass(frozen=True)

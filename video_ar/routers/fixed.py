@@ -65,11 +65,11 @@ class FirstBlock(_Unseeing):
 class Random(_Unseeing):
     """Keeps a block with probability ``rate``, independently of everything.
 
-    Blocks kept at one rate are kept at every higher one, for the same seed.
+    Blocks kept at one rate are kept at every higher one, for the same seeds.
 
     Attributes:
         rate: Chance of keeping a block, in [0, 1].
-        seed: The coin is a function of (seed, block).
+        seed: The coin is a function of it, of the seed of the video and of the block.
 
     Raises:
         ValueError: The rate is no probability.
@@ -87,7 +87,7 @@ class Random(_Unseeing):
         """Pure."""
         place = torch.zeros(1, 1, dtype=torch.long)
         noise = Noise((self.seed,), horizon=1)
-        coin = noise.at(f"router block {evidence.block}", place).item()
+        coin = noise.at(f"router video {evidence.seed} block {evidence.block}", place).item()
         accept = coin < self.rate
         return Decision(accept, None, f"coin {coin:.3f}, kept under {self.rate:g}")
 

@@ -77,6 +77,7 @@ class BlockEvidence:
         target_seconds: Time that the target has spent on blocks and checks of this video.
         agreement: Of each latent frame, minus the distance of what drafter and target see in the
             draft, see :class:`~video_ar.agreement.Agreement`; empty until the target was asked.
+        seed: That the noise of this video comes from; for routers that toss coins.
 
     Raises:
         ValueError: The parts do not fit together.
@@ -90,6 +91,7 @@ class BlockEvidence:
     earlier: tuple[float, ...] = ()
     target_seconds: float = 0.0
     agreement: tuple[float, ...] = ()
+    seed: int = 0
 
     def __post_init__(self) -> None:
         check_count("blocks", self.blocks, 1)

@@ -25,7 +25,7 @@ class JudgeReward:
     needs_prompt = True
     context = 0
     # A block stays if its worst picture answers at least so many questions right.
-    default_threshold = 0.75
+    default_threshold = 0.5
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge

@@ -22,8 +22,9 @@ from video_ar.routers import (
 NONE = Decision(True, None, "")
 
 
-def decide(router: Router, block: int) -> Decision:
-    decision = router.decide(BlockEvidence(block, block + 1, 12, history=(NONE,) * block))
+def decide(router: Router, block: int, seed: int = 0) -> Decision:
+    known = BlockEvidence(block, block + 1, 12, history=(NONE,) * block, seed=seed)
+    decision = router.decide(known)
     assert isinstance(decision, Decision)
     return decision
 
@@ -66,6 +67,8 @@ def test_the_coin_keeps_its_rate(rate: float) -> None:
 def test_the_coin_is_a_function_of_seed_and_block_and_fair_in_both() -> None:
     one = [decide(Random(0.5, 7), block).accept for block in range(300)]
     assert one == [decide(Random(0.5, 7), block).accept for block in range(300)]
+    elsewhere = [decide(Random(0.5, 7), block, seed=1).accept for block in range(300)]
+    assert 100 < sum(a == b for a, b in zip(one, elsewhere, strict=True)) < 200
     other = [decide(Random(0.5, 8), block).accept for block in range(300)]
     neighbours = [a == b for a, b in pairwise(one)]
     seeds = [a == b for a, b in zip(one, other, strict=True)]
