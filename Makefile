@@ -41,7 +41,7 @@ demo: install-demo
 	$(BIN)/mmspec caption adapters/tiny/samples --compare --report --out demo-out
 	$(BIN)/mmspec image "a large red circle above a small blue square" "two stars on a mint background" \
 		--compare --score --heatmap --out demo-out/pictures
-	$(BIN)/mmspec video "a red circle moves to the right" --method first-block \
+	$(BIN)/mmspec video "a large red circle on the left moves right" --method first-block \
 		--compare --score --strip --out demo-out/videos
 
 # The browser tests need a Chromium of the system; nobody should miss that they were skipped.

@@ -22,9 +22,9 @@ from mmspec import catalog
 TITLE, FAMILY = "Video", "video"
 MODEL = "tiny-video"
 PROMPTS = (
-    "a red circle moves to the right",
-    "a large blue square at the top bounces and a green triangle stays still on mint",
-    "a yellow star moves down and a purple diamond moves up",
+    "a large red circle on the left moves to the right",
+    "a large blue square at the top stays still and a green triangle at the bottom bounces on mint",
+    "a large blue cross in the centre bounces on lilac",
 )
 _ABOUT_TAU = "Drafted blocks that score below are made anew. Left end: keep all; right end: none."
 _WELCOME = (
