@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from adapters.tiny.world.clips import clip_from_seed
@@ -38,3 +39,12 @@ def frames():
 @pytest.fixture(scope="session")
 def prompt():
     return default_prompt("tiny")
+
+
+@pytest.fixture(scope="module")
+def one_thread():
+    """Small models are quickest, and the same everywhere, on one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

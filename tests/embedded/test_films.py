@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-import torch
 
 import mmspec
 from mmspec import catalog
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 PROMPTS = [
     "a red circle at the top moves to the right",
@@ -16,14 +17,6 @@ PROMPTS = [
 ]
 # Of four films; the card says what it reaches on more.
 LEAST, LEAST_DRAFTED = 0.7, 0.6
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_films_show_their_prompts() -> None:

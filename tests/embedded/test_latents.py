@@ -8,18 +8,12 @@ import torch
 import mmspec
 from mmspec import catalog
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CLASSES = list(range(0, 48, 6))
 # Of 24 pictures; the cards say what they reach on 96.
 LEAST = {"tiny-mar": 0.75, "tiny-mar-masked": 0.7}
 MOST_PASSES = 45  # of the 64 of plain decoding, by the slowest picture of eight
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("model", ["tiny-mar", "tiny-mar-masked"])
