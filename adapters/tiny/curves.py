@@ -19,6 +19,11 @@ def read_curves(work: Path, stages: Sequence[str]) -> dict[str, Curve]:
     }
 
 
+def cores(threads: int) -> str:
+    """Where a training ran, in words."""
+    return "1 CPU core" if threads == 1 else f"{threads} CPU cores"
+
+
 def stage_table(curves: Mapping[str, Curve], place: str) -> str:
     """Steps, minutes on `place` and last loss of each stage, in Markdown."""
     lines = [f"| stage | steps | minutes on {place} | last loss |", "| --- | --- | --- | --- |"]

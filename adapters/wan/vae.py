@@ -82,15 +82,12 @@ class WanVae:
             given stays valid.
         """
         frames = self.vae.post_quant_conv(self.denormalise(latents).to(self.vae.dtype))
-        lead = 0 if memory else 1
         together = max(1, self.cells_at_once // frames[0, 0, 0].numel())
-        chunks = [*frames[:, :, :lead].split(1, 2)] if lead else []
-        if frames.shape[2] > lead:
-            chunks += frames[:, :, lead:].split(together, 2)
+        chunks, first = _chunks(frames, memory, together), memory is None
 
         def half(chunk: Tensor, features: list[Any], place: int) -> Tensor:
             return self.vae.decoder(
-                chunk, feat_cache=features, feat_idx=[0], first_chunk=place < lead
+                chunk, feat_cache=features, feat_idx=[0], first_chunk=first and place == 0
             )
 
         out, memory = _stream(self.vae.decoder, half, chunks, latents.shape[2], memory)
@@ -125,9 +122,7 @@ class WanVae:
         frames = pixels.to(self.vae.dtype)
         if self.vae.config.patch_size is not None:
             frames = patchify(frames, patch_size=self.vae.config.patch_size)
-        chunks = [*frames[:, :, :lead].split(1, 2)] if lead else []
-        if frames.shape[2] > lead:
-            chunks += frames[:, :, lead:].split(self.temporal, 2)
+        chunks = _chunks(frames, memory, self.temporal)
 
         def half(chunk: Tensor, features: list[Any], place: int) -> Tensor:
             return self.vae.encoder(chunk, feat_cache=features, feat_idx=[0])
@@ -135,6 +130,15 @@ class WanVae:
         out, memory = _stream(self.vae.encoder, half, chunks, len(chunks), memory)
         mean = self.vae.quant_conv(out).chunk(2, dim=1)[0]
         return self.normalise(mean).to(pixels.dtype), memory
+
+
+def _chunks(frames: Tensor, memory: StreamMemory | None, size: int) -> list[Tensor]:
+    """Pieces of ``size`` frames; at the start the first frame is one of its own."""
+    lead = 0 if memory else 1
+    chunks = [*frames[:, :, :lead].split(1, 2)] if lead else []
+    if frames.shape[2] > lead:
+        chunks += frames[:, :, lead:].split(size, 2)
+    return chunks
 
 
 def _stream(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -187,13 +187,7 @@ def see(judge: Judge, pictures: torch.Tensor | Sequence[Image.Image]) -> list[Se
     if pixels.numel() and not (pixels.min() >= -0.01 and pixels.max() <= 1.01):
         low, high = pixels.min().item(), pixels.max().item()
         raise ValueError(f"pixels must lie in [0, 1], got {low:.3g} to {high:.3g}; scale them")
-    judge.eval()
-    weight = next(judge.parameters())
-    seen: list[Seen] = []
-    with torch.inference_mode():
-        for chunk in pixels.to(weight.device, weight.dtype).split(_BATCH):
-            seen += _decide(judge(chunk))
-    return seen
+    return _read(judge, judge, pixels, _BATCH)
 
 
 def see_crops(judge: Judge, crops: torch.Tensor) -> list[Seen]:
@@ -205,12 +199,19 @@ def see_crops(judge: Judge, crops: torch.Tensor) -> list[Seen]:
         judge: Put into evaluation mode; otherwise left as it is.
         crops: ``(batch, 3, 24, 24)`` floats in [0, 1].
     """
+    return _read(judge, judge.read_crops, crops.unsqueeze(1), _BATCH * CELLS)
+
+
+def _read(
+    judge: Judge, read: Callable[[torch.Tensor], Readings], pixels: torch.Tensor, rows: int
+) -> list[Seen]:
+    """Read in evaluation mode, so many rows at a time."""
     judge.eval()
     weight = next(judge.parameters())
     seen: list[Seen] = []
     with torch.inference_mode():
-        for chunk in crops.to(weight.device, weight.dtype).split(_BATCH * CELLS):
-            seen += _decide(judge.read_crops(chunk.unsqueeze(1)))
+        for chunk in pixels.to(weight.device, weight.dtype).split(rows):
+            seen += _decide(read(chunk))
     return seen
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from adapters.mar.config import CAUSAL, MASKED, MARConfig
-from adapters.tiny.curves import plot_curves, read_curves, stage_table
+from adapters.tiny.curves import cores, plot_curves, read_curves, stage_table
 
 from .ends import DRAFT_STEPS, GUIDANCE, TARGET_STEPS
 from .mar_shape import DRAFT, mar_config
@@ -152,7 +152,7 @@ def write_mar_card(
         head_width=config.head_width,
         buffer=config.buffer,
         pictures=pictures,
-        recipe=stage_table(curves, "1 CPU core" if threads == 1 else f"{threads} CPU cores"),
+        recipe=stage_table(curves, cores(threads)),
         draws=draws,
         decay=decay,
         order=_ORDER if kind == MASKED else "",

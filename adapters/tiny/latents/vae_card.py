@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from adapters.tiny.curves import plot_curves, read_curves
+from adapters.tiny.curves import cores, plot_curves, read_curves
 
 _CARD = """\
 # Tiny KL tokenizer
@@ -89,7 +89,7 @@ def write_vae_card(
     text = _CARD.format(
         steps=len(rows),
         minutes=rows[-1]["seconds"] / 60,
-        cores="1 CPU core" if threads == 1 else f"{threads} CPU cores",
+        cores=cores(threads),
         kilobytes=size / 1e3,
         **parts,
         **scores,

@@ -26,9 +26,8 @@ from adapters.tiny.world.motion_prompts import (
     write_motion_prompt,
 )
 from adapters.wan.blocks import BlockCausalWan
-from adapters.wan.checkpoints import load_vae, load_wan
-from adapters.wan.loading import CELLS_AT_ONCE
-from adapters.wan.narrow import hasten_narrow
+from adapters.wan.checkpoints import load_wan
+from adapters.wan.loading import load_stream
 from adapters.wan.vae import WanVae
 from video_ar.noise import BlockNoise
 from video_ar.rollout import rollout
@@ -144,7 +143,7 @@ def main(arguments: list[str] | None = None) -> None:
     transformer: Any = load_wan(options.model, dtype=torch.float32)
     scores = evaluate(
         BlockCausalWan(transformer, BLOCK_FRAMES),
-        WanVae(hasten_narrow(load_vae(options.vae, torch.float32)), CELLS_AT_ONCE),
+        load_stream(options.vae, torch.float32),
         Text(options.text_encoder),
         load_judge(),
         options.films,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from adapters.tiny.curves import plot_curves, read_curves, stage_table
+from adapters.tiny.curves import cores, plot_curves, read_curves, stage_table
 
 from .text_encoder import TEXT_DIM, TEXT_TOKENS, text_config
 
@@ -65,7 +65,7 @@ def write_text_card(
         thousands=size / 2e3,
         kilobytes=size / 1e3,
         rows=rows,
-        recipe=stage_table(curves, "1 CPU core" if threads == 1 else f"{threads} CPU cores"),
+        recipe=stage_table(curves, cores(threads)),
         scores=", ".join(f"{name} {value:.1%}" for name, value in scores.items()),
     )
     (out / "README.md").write_text(text)

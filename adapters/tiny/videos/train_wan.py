@@ -86,10 +86,10 @@ def main(arguments: list[str] | None = None) -> None:
     unseen = stored_films(options.video_vae, options.latents, options.held_out, held_out=True)
     data = stored_films(options.video_vae, options.latents, options.films)
     openings = stored_films(options.video_vae, options.latents, options.openings, blocks=1)
-    teacher, weak = _frozen(options.teacher), _frozen(options.weak)
+    teacher, weaker = _frozen(options.teacher), _frozen(options.weak)
     torch.manual_seed(_SEEDS[kind])
     trainee = Trainee(kind, AVERAGE_DECAY)
-    stages = [STAGES[kind]] + ([GUIDED] if weak is not None else [])
+    stages = [STAGES[kind]] + ([GUIDED] if weaker is not None else [])
     if options.steps:
         stages = [replace(stage, steps=n) for stage, n in zip(stages, options.steps, strict=True)]
 
@@ -109,7 +109,7 @@ def main(arguments: list[str] | None = None) -> None:
         return step_loss
 
     for number, stage in enumerate(stages):
-        loss_there = stage_loss(number * _NEXT_STAGE, weak if number else None)
+        loss_there = stage_loss(number * _NEXT_STAGE, weaker if number else None)
         train(stage, trainee, loss_there, options.work)
     trainee.update_average()
     save_folder(trainee.averaged, options.out, torch.bfloat16)
@@ -129,7 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
         decay=AVERAGE_DECAY,
         threads=options.threads,
         taught=teacher is not None,
-        guided=weak is not None,
+        guided=weaker is not None,
     )
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from adapters.tiny.curves import plot_curves, read_curves, stage_table
+from adapters.tiny.curves import cores, plot_curves, read_curves, stage_table
 
 _CARD = """\
 # Tiny video autoencoder
@@ -73,7 +73,7 @@ def write_vae_card(
     curves = read_curves(work, stages)
     size = (out / "diffusion_pytorch_model.safetensors").stat().st_size
     text = _CARD.format(
-        recipe=stage_table(curves, "1 CPU core" if threads == 1 else f"{threads} CPU cores"),
+        recipe=stage_table(curves, cores(threads)),
         kilobytes=size / 1e3,
         **parts,
         **scores,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from adapters.tiny.curves import plot_curves, read_curves, stage_table
+from adapters.tiny.curves import cores, plot_curves, read_curves, stage_table
 
 from .wan_shape import BLOCK_FRAMES, BLOCKS, wan_config
 
@@ -104,7 +104,7 @@ def write_wan_card(
         megabytes=size / 1e6,
         blocks=BLOCKS,
         block_frames=BLOCK_FRAMES,
-        recipe=stage_table(curves, "1 CPU core" if threads == 1 else f"{threads} CPU cores"),
+        recipe=stage_table(curves, cores(threads)),
         films=films,
         openings=openings,
         rows=rows,
