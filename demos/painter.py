@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from mmspec import catalog
@@ -62,20 +63,21 @@ def methods_for(model: str, drafter: Any = None) -> list[catalog.Method]:
         model: Its name.
         drafter: What the user gave for methods that need one.
     """
-    rows = [row for row in catalog.methods("image") if row.build]
-    if model not in catalog.embedded("image"):
-        return [row for row in rows if drafter is not None or not row.trained]
-    units = catalog.resolve(catalog.IMAGE_UNITS)(str(locate(model, "image")))
-    return [
+    rows = [
         row
-        for row in rows
-        if row.units == units and not (row.trained and _drafter(model, row) is None)
+        for row in catalog.methods("image")
+        if row.build and not (row.trained and drafter is None and _drafter(model, row) is None)
     ]
+    folder = _folder(model)
+    if folder is None:
+        return rows
+    units = catalog.resolve(catalog.IMAGE_UNITS)(str(folder))
+    return [row for row in rows if row.units == units]
 
 
 def classes_of(model: str) -> list[str]:
-    """Names of an embedded model's classes; none where it takes prompts, or is not embedded."""
-    folder = catalog.embedded_folder(model, "model", "image")
+    """Names of a model's classes; none where it takes prompts, or its folder does not tell."""
+    folder = _folder(model)
     if folder is None:
         return []
     said = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -129,6 +131,12 @@ class Painter:
         if pipe.method.name not in self._warm:
             pipe.warm_up(request, [seed])
             self._warm.add(pipe.method.name)
+
+
+def _folder(model: str) -> Path | None:
+    """Where the model says what it is; None for files and models that are not on this machine."""
+    folder = Path(locate(model, "image"))
+    return folder if (folder / "config.json").is_file() else None
 
 
 def _drafter(model: str, method: catalog.Method) -> Any:

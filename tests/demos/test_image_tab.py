@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from demos.drawing import Easel, cells_of, decode, draw, tinted, without_unknown
 from demos.image import build_demo
 from demos.image_race import Order, Shown, Studio, run
 from demos.image_view import units_of
-from demos.painter import FIDELITIES, fidelity_options, methods_for
+from demos.painter import FIDELITIES, classes_of, fidelity_options, methods_for
 from demos.racing import Runner, race
 from demos.serving import Machine
 from demos.settings import Settings
@@ -190,6 +192,18 @@ def test_every_method_takes_every_setting_of_the_knob() -> None:
                 options.pop("bias_budget", None)
                 method.check_options(options)
     assert found == {row.name for row in catalog.methods("image") if row.build}
+
+
+def test_a_folder_says_what_it_draws(tmp_path: Path) -> None:
+    config = {"model_type": "mar", "classes": ["red circle", "blue star"]}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    model = str(tmp_path)
+    assert classes_of(model) == ["red circle", "blue star"]
+    assert {row.units for row in methods_for(model)} == {"latents"}
+    assert "cspd" not in [row.name for row in methods_for(model)]
+    assert "cspd" in [row.name for row in methods_for(model, "a draft model")]
+    studio = Studio(Settings(model))
+    assert studio.methods("tiny") == [row.name for row in methods_for("tiny")]
 
 
 @pytest.fixture(scope="module")
