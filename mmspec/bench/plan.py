@@ -45,13 +45,14 @@ class Size:
 
 
 # Seconds on two cores, from the speeds in the README: a caption by every method takes about 6.5, a
-# clip 6, a prompt of pictures 5.5 (a prompt of its curves 14), a class of latent vectors 3.5 (12
-# by the slow modes), a film by every router 15. Together 50 minutes, quickly 7.
+# clip 6, a prompt of pictures 5.5 (a prompt of its curves 14), a picture of latent vectors 1.4
+# (6 by the slow modes), a film by every router 15. Together 50 minutes, quickly 7. A picture of
+# latent vectors asks two questions, so that telling qualities apart takes many.
 FULL = {
     "caption": Size(32, 2),
     "caption-video": Size(12, 2),
     "image": Size(32, points=12),
-    "image-continuous": Size(48, slow=8, points=12),
+    "image-continuous": Size(192, slow=16, points=12),
     "video": Size(48),
     "visual-tokens": Size(1, 3),
     "drafters": Size(32, 2),
