@@ -52,7 +52,7 @@ TINY_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "upsampler": (_MULO, ("upsampler", *_VQ)),
     "mar/vae": ("adapters.tiny.latents.train_vae:main", ()),
     "mar": (_MAR, ("causal", *_VAE)),
-    "mar-draft": (_MAR, ("draft", *_VAE, "--teacher", "{mar}/model")),
+    "mar-draft": (_MAR, ("draft", *_VAE, "--teacher", "{mar}")),
     "mar-masked": (_MAR, ("masked", *_VAE)),
     "wan/vae": ("adapters.tiny.videos.train_video_vae:main", ()),
     "wan/text_encoder": ("adapters.tiny.videos.train_video_text:main", ()),

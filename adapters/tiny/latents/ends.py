@@ -62,7 +62,8 @@ def end_scores(draft: CausalMAR, target: CausalMAR, batch: LatentBatch) -> dict[
     """How far apart the ends of both models' chains are over a batch, at the usual guidance.
 
     Returns:
-        ``median`` distance, and the shares of vectors ``within_half`` and ``within_one``.
+        ``flat`` and ``things``, the median distances where there is flat background and where not,
+        and the shares of vectors ``within_half`` and ``within_one``.
     """
     rows, cells, width = batch.tokens.shape
     scale = torch.full((rows,), GUIDANCE)
@@ -73,7 +74,8 @@ def end_scores(draft: CausalMAR, target: CausalMAR, batch: LatentBatch) -> dict[
     apart = (drawn - end).norm(dim=-1)
     shares = {"within_half": 0.5, "within_one": 1.0}
     within = {name: (apart <= most).float().mean() for name, most in shares.items()}
-    found = {"median": apart.median(), **within}
+    flat = flat_tokens(batch.tokens).flatten()
+    found = {"flat": apart[flat].median(), "things": apart[~flat].median(), **within}
     return {name: round(float(value), 4) for name, value in found.items()}
 
 

@@ -93,19 +93,22 @@ about what acceptance asks: along the same noise and equally guided, chains of {
 are to end where the target's chains of {target_steps} end. Their mean distance is the loss, small
 ones squared; single steps go on counting a little, so that the draft can still take all of them.
 Two in five of the vectors are not of flat background. (These weights: the first 1,500 steps drew 8
-pictures a step and all vectors alike, along noise that was summed without weights.)
+pictures a step and all vectors alike, along noise that was summed without weights.) `drawn` is the
+same, every other step told a picture that the target has drawn itself, of {drawings:,}: they differ
+from true ones, and drafts are made after nothing else.
 """
 _END_SCORES = """\
-Held-out vectors, told the true ones before them, guidance {guidance:g}: its {draft_steps} steps end
-a median of {median:.3f} from where the target's {target_steps} end, {within_half:.1%} of them
-within 0.5 and {within_one:.1%} within 1."""
+Along other noise, told what the target has drawn before them at guidance {guidance:g}: its
+{draft_steps} steps end a median of {flat:.3f} from where the target's {target_steps} end on flat
+background and of {things:.3f} where there is a thing, {within_half:.1%} of all vectors within 0.5
+and {within_one:.1%} within 1."""
 _CHAINS = {"draft_steps": DRAFT_STEPS, "target_steps": TARGET_STEPS, "guidance": GUIDANCE}
 _FOLDERS = {CAUSAL: "mar", MASKED: "mar-masked", DRAFT: "mar-draft"}
 _TEACHER = (
     "To this comes the squared distance from the noise that the causal model predicts at the\n"
     "same states, told the same vectors, so that the two denoise alike. "
 )
-_START = " \\\n    --teacher adapters/tiny/weights/mar/model"
+_START = " \\\n    --teacher adapters/tiny/weights/mar"
 _ORDER = (
     "Vectors are hidden in random order; the hidden share is a normal of\n"
     "mean 1 and deviation 0.25, cut to 0.7 to 1. "
@@ -119,6 +122,7 @@ def write_mar_card(
     stages: Sequence[str],
     *,
     pictures: int,
+    drawings: int,
     rows: int,
     threads: int,
     taught: bool,
@@ -133,6 +137,7 @@ def write_mar_card(
         work: Folder of the loss curves and of ``<kind>-loss.json``.
         stages: Names of the stages.
         pictures: Pictures trained on.
+        drawings: Pictures by the target among them, where it has a draft trained.
         rows: Pictures a step.
         threads: CPU cores that the training used.
         taught: Whether a teacher's predictions were matched.
@@ -159,7 +164,7 @@ def write_mar_card(
         teacher=_TEACHER if taught else "",
         start=_START if taught else "",
         rows=rows,
-        ends=_ENDS.format(**_CHAINS) if kind == DRAFT else "",
+        ends=_ENDS.format(**_CHAINS, drawings=drawings) if kind == DRAFT else "",
         scores=_scores(kind, scores),
         **json.loads((work / f"{kind}-loss.json").read_text()),
     )

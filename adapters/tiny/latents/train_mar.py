@@ -2,7 +2,7 @@ r"""Train the embedded MAR models on the latents of pictures.
 
 Usage: python -m adapters.tiny.latents.train_mar causal --out adapters/tiny/weights/mar
        python -m adapters.tiny.latents.train_mar draft --out adapters/tiny/weights/mar-draft \
-           --teacher adapters/tiny/weights/mar/model
+           --teacher adapters/tiny/weights/mar
        python -m adapters.tiny.latents.train_mar masked --out adapters/tiny/weights/mar-masked
 A killed run continues where its last checkpoint left off when started again.
 """
@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,14 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from adapters.mar.causal import CausalMAR
-from adapters.mar.checkpoints import load_mar, save_mar
+from adapters.mar.checkpoints import save_mar
 from adapters.mar.config import CAUSAL, MASKED
+from adapters.mar.loading import load_target
 from adapters.mar.mar import MAR
 from adapters.tiny.images.gpt_shape import CLASS_NAMES
 from adapters.tiny.run import Stage, train
 
+from .drawings import stored_drawings
 from .ends import DRAFT_STEPS, GUIDANCE, TARGET_STEPS, end_scores, ends_loss
 from .mar_card import write_mar_card
 from .mar_shape import DRAFT, mar_config
@@ -38,8 +40,9 @@ from .store import LatentData, stored_latents
 
 log = logging.getLogger(__name__)
 
-# The last stage of a draft, see `ends`.
+# The last stages of a draft, see `ends`: told true pictures, then also what the target draws.
 ENDS = Stage("draft-ends", steps=5400, rate=2e-3, warmup=20, decay=0.7, save_every=100)
+DRAWN = Stage("draft-drawn", steps=5000, rate=2e-3, warmup=20, decay=0.7, save_every=100)
 # First at a constant rate, then with a falling one. The lesson and the smaller weight of flat
 # background stay to the end: without them the class, which few vectors need, is forgotten.
 STAGES = {
@@ -55,13 +58,15 @@ STAGES = {
         Stage("draft-learn", steps=1000, rate=5e-3, warmup=50, decay=0.0, save_every=100),
         Stage("draft-settle", steps=300, rate=5e-3, warmup=10, decay=1.0, save_every=100),
         ENDS,
+        DRAWN,
     ),
 }
 PICTURES, HELD_OUT_PICTURES = 25_600, 256
+DRAWINGS = 7680
 ROWS = 32
-# Pictures of a step in the last stage of the draft, where whole chains are drawn.
+# Pictures of a step in the last stages of the draft, where whole chains are drawn.
 END_ROWS = 16
-END_PICTURES = 32
+END_PICTURES = 96
 # There, weight of the loss of single steps, so that the draft can still take as many as the target.
 STEPS_WEIGHT = 0.3
 AVERAGE_DECAY = 0.998
@@ -103,11 +108,17 @@ def step_loss(
     return loss
 
 
-def chain_loss(trainee: Trainee, data: LatentData, teacher: Any) -> Callable[[int], Tensor]:
-    """Loss of a draft's whole chains and, with less weight, of single steps; in float32."""
+def chain_loss(
+    trainee: Trainee, data: Sequence[LatentData], teacher: Any
+) -> Callable[[int], Tensor]:
+    """Loss of a draft's whole chains and, with less weight, of single steps; in float32.
+
+    Steps take turns with the data.
+    """
 
     def loss(step: int) -> Tensor:
-        batch = data.batch(step, END_ROWS, 0.0)
+        turn, source = divmod(step, len(data))
+        batch = data[source].batch(turn, END_ROWS, 0.0)
         draft: Any = trainee.model
         return ends_loss(draft, teacher, batch, step) + STEPS_WEIGHT * mar_loss(
             draft, batch, step, teacher
@@ -136,14 +147,24 @@ def main(arguments: list[str] | None = None) -> None:
     kind = options.kind
     unseen = stored_latents(options.vae, options.latents, HELD_OUT_PICTURES, held_out=True)
     data = stored_latents(options.vae, options.latents, options.pictures)
-    teacher: Any = load_mar(options.teacher).float() if options.teacher else None
+    drawn: list[LatentData] = []
+    teacher: Any = None
+    if options.teacher:
+        target = load_target(options.teacher, dtype=torch.float32)
+        teacher = target.network
+        drawn = [
+            stored_drawings(target, options.teacher, options.latents, count, held_out=held_out)
+            for count, held_out in ((options.drawings, False), (END_PICTURES, True))
+        ]
     torch.manual_seed(_SEEDS[kind])
     trainee = Trainee(mar_config(kind), AVERAGE_DECAY)
     lengths = options.steps or [stage.steps for stage in STAGES[kind]]
     stages = [replace(s, steps=n) for s, n in zip(STAGES[kind], lengths, strict=True)]
     for number, stage in enumerate(stages):
         if stage.name == ENDS.name:
-            loss = chain_loss(trainee, data, teacher)
+            loss = chain_loss(trainee, [data], teacher)
+        elif stage.name == DRAWN.name:
+            loss = chain_loss(trainee, [data, drawn[0]], teacher)
         else:
             loss = step_loss(trainee, data, options, teacher)
         train_stage(stage, trainee, loss, number * _NEXT_STAGE, options.work)
@@ -152,9 +173,8 @@ def main(arguments: list[str] | None = None) -> None:
         log.info("after %s, held out: %.4f", stage.name, unseen_loss)
     (options.work / f"{kind}-loss.json").write_text(json.dumps({"loss": unseen_loss}))
     if kind == DRAFT:
-        batch = unseen.batch(0, min(END_PICTURES, len(unseen.moments)), 0.0)
         draft: Any = trainee.averaged
-        scores = end_scores(draft, teacher, batch)
+        scores = end_scores(draft, teacher, drawn[1].batch(0, END_PICTURES, 0.0))
         log.info("distances from the target's ends: %s", scores)
         (options.out / "scores.json").write_text(json.dumps(scores, indent=2) + "\n")
     write_mar_card(
@@ -163,6 +183,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.work,
         [stage.name for stage in stages],
         pictures=options.pictures,
+        drawings=options.drawings,
         rows=options.rows,
         threads=options.threads,
         taught=teacher is not None,
@@ -178,10 +199,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=Path("runs/mar"), help="checkpoints")
     parser.add_argument("--latents", type=Path, default=Path("runs/latents"), help="stored latents")
     parser.add_argument("--vae", type=Path, default=EMBEDDED / "vae", help="the tokenizer")
-    parser.add_argument(
-        "--teacher", type=Path, help="a causal model whose predicted noise is matched as well"
-    )
+    parser.add_argument("--teacher", type=Path, help="folder of the causal model to draft for")
     parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--drawings", type=int, default=DRAWINGS, help="pictures by the teacher")
     parser.add_argument("--rows", type=int, default=ROWS, help="pictures per step")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--steps", type=int, nargs="+", help="of each stage")

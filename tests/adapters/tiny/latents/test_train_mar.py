@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from adapters.mar.causal import CausalMAR
 from adapters.mar.checkpoints import load_mar, save_vae
 from adapters.mar.loading import load_target
 from adapters.tiny.images.gpt_shape import CLASS_NAMES
-from adapters.tiny.latents import ends, evaluate, mar_trainee, store, train_mar
+from adapters.tiny.latents import drawings, ends, evaluate, mar_trainee, store, train_mar
 from adapters.tiny.latents.mar_shape import mar_config
 from adapters.tiny.latents.mar_trainee import (
     DRAWS,
@@ -29,6 +30,8 @@ from adapters.tiny.latents.vae_shape import build_vae, plain_vae
 from adapters.tiny.optimiser import build_optimisers
 from adapters.tiny.run import Stage
 from image_ar.continuous.process import DiffusionProcess
+from image_ar.continuous.rules import Own
+from mmspec.engine import Engine
 from tests.adapters.tiny.latents.world import shrink, small_config
 
 KINDS = ("causal", "draft", "masked")
@@ -234,11 +237,13 @@ def test_trainings_write_folders_that_draw_pictures(
     given = ["--work", str(tmp_path / "work"), "--latents", str(tmp_path / "latents")]
     given += ["--vae", str(tokenizer), "--pictures", "4", "--rows", "2"]
     given += ["--threads", str(torch.get_num_threads())]
-    two, three = ["--steps", "2", "1"], ["--steps", "2", "1", "1"]
+    two, four = ["--steps", "2", "1"], ["--steps", "2", "1", "1", "2", "--drawings", "2"]
+    monkeypatch.setattr(train_mar, "END_PICTURES", 2)
+    monkeypatch.setattr(train_mar, "END_ROWS", 2)
     target = tmp_path / "mar"
     train_mar.main(["causal", "--out", str(target), *given, *two])
-    draft, teacher = tmp_path / "mar-draft", ["--teacher", str(target / "model")]
-    train_mar.main(["draft", "--out", str(draft), *given, *teacher, *three])
+    draft, teacher = tmp_path / "mar-draft", ["--teacher", str(target)]
+    train_mar.main(["draft", "--out", str(draft), *given, *teacher, *four])
     train_mar.main(["masked", "--out", str(tmp_path / "mar-masked"), *given, *two])
     config = json.loads((draft / "config.json").read_text())
     assert config["vae"] == "../mar/vae"
@@ -250,6 +255,8 @@ def test_trainings_write_folders_that_draw_pictures(
     assert "--teacher" in card
     assert "| draft-learn | 2 |" in card
     assert "| draft-ends | 1 |" in card
+    assert "| draft-drawn | 2 |" in card
+    assert f"{json.loads((draft / 'scores.json').read_text())['within_one']:.1%} within 1" in card
     assert config["defaults"]["num_inference_steps"] == ends.DRAFT_STEPS
     assert "--teacher" not in (tmp_path / "mar-masked" / "README.md").read_text()
     model = load_target(target, dtype=torch.float32)
@@ -259,6 +266,53 @@ def test_trainings_write_folders_that_draw_pictures(
     alone = evaluate.draw(model, [0], 2.0, 2)
     torch.testing.assert_close(alone[0], pictures[0], atol=1e-4, rtol=1e-4)
     assert load_target(tmp_path / "mar-masked").classes == CLASS_NAMES
+
+
+def test_the_target_draws_once_and_goes_on_after_a_kill(
+    tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = build_mar(mar_config("causal"))
+    model.reset_parameters(torch.Generator().manual_seed(3), zero_output=False)
+    folder, work = tmp_path / "mar", tmp_path / "latents"
+    train_mar.save_model("causal", model, tokenizer, folder)
+    target = load_target(folder, dtype=torch.float32)
+    target.defaults = replace(target.defaults, num_inference_steps=2)
+    monkeypatch.setattr(drawings, "_ROWS", 2)
+    data = drawings.stored_drawings(target, folder, work, 5)
+    assert data.labels.tolist() == [0, 1, 2, 3, 4]
+    batch = data.batch(0, 5, 0.0)
+    request = target.request(None, [3], target.parameters({}))
+    alone, _ = Engine(target, rule=Own()).generate(request, seeds=[drawings.FIRST_SEED + 3])
+    torch.testing.assert_close(batch.tokens[3], torch.tensor(alone[0]), atol=5e-3, rtol=5e-3)
+    whole = np.array(data.moments)
+    del data
+    (path,) = work.iterdir()
+    path.write_bytes(path.read_bytes()[: 2 * 2048 + 7])
+    again = drawings.stored_drawings(target, folder, work, 5).moments
+    np.testing.assert_allclose(again, whole, atol=5e-3)
+    unseen = drawings.stored_drawings(target, folder, work, 5, held_out=True)
+    assert not np.allclose(unseen.moments, whole, atol=0.1)
+
+
+def test_steps_take_turns_with_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    def source(value: float) -> LatentData:
+        moments = np.full((64, 2, 6, 4), value, np.float16)
+        moments[:, 1] = 0
+        return LatentData(moments, torch.arange(64) % 3)
+
+    seen: list[tuple[float, int]] = []
+
+    def note(draft: object, target: object, batch: LatentBatch, step: int) -> torch.Tensor:
+        seen.append((float(batch.tokens.mean()), int(batch.labels[0])))
+        return torch.zeros(())
+
+    monkeypatch.setattr(train_mar, "ends_loss", note)
+    trainee = Trainee(small_config("draft"), decay=0.9)
+    loss = train_mar.chain_loss(trainee, [source(1), source(2)], trained("causal"))
+    for step in range(4):
+        loss(step)
+    # Sixteen pictures a step: the second batch of either begins with class 16 % 3.
+    assert seen == [(1, 0), (2, 0), (1, 1), (2, 1)]
 
 
 def test_a_killed_training_ends_as_an_unbroken_one(
