@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from demos.settings import Lazy, Settings
-from mmspec import catalog
+from mmspec import catalog, choosing
 from mmspec.pipelines.caption import CaptionPipeline
 from mmspec.pipelines.loading import load_captioner
 
@@ -86,7 +86,7 @@ class Captioner:
     def _row(self, method: str) -> catalog.Method:
         if method != AUTO:
             return catalog.get(method)
-        return catalog.choose(self.settings.model, self.settings.drafter)[0]
+        return choosing.choose(self.settings.model, self.settings.drafter)[0]
 
     def _fits(self, name: str) -> bool:
         row = catalog.get(name)
@@ -97,6 +97,6 @@ class Captioner:
         given = self.settings.drafter
         if given is None:
             return catalog.embedded_folder(self.settings.model, name)
-        kind = catalog.choose(drafter=given)[0].name
+        kind = choosing.choose(drafter=given)[0].name
         same = name.removesuffix("-tree") == kind.removesuffix("-tree")
         return given if same else None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmspec import catalog
+from mmspec import catalog, choosing
 from mmspec.engine import Engine
 from mmspec.messages import Plan
 from mmspec.pacing import BiasBudget, CostFitted, Fixed, Plain
@@ -58,7 +58,7 @@ class Recipe:
         """Settle the method, its drafter and its plan.
 
         Args as in :func:`mmspec.pipelines.loading.load_captioner`; ``long`` is for "auto", see
-        :func:`mmspec.catalog.choose`, and ``units`` what an image model draws. ``bias_budget`` is
+        :func:`mmspec.choosing.choose`, and ``units`` what an image model draws. ``bias_budget`` is
         the largest mean one-step bias that a relaxed rule may reach; None sets no limit.
 
         Raises:
@@ -102,10 +102,10 @@ def _row(
     if isinstance(drafter, Drafter):
         return catalog.of_drafter(drafter.name, family), ""
     if family == "image":
-        return catalog.choose_image(drafter, units)
+        return choosing.choose_image(drafter, units)
     if family == "video":
-        return catalog.choose_video(drafter)
-    return catalog.choose(model, drafter, long)
+        return choosing.choose_video(drafter)
+    return choosing.choose(model, drafter, long)
 
 
 def _budgeted(pacer: Pacer, row: catalog.Method, budget: float | None) -> Pacer:

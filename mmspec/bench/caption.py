@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from mmspec import catalog
+from mmspec import catalog, choosing
 from mmspec.assembly import Recipe
 from mmspec.bench.contenders import Contender, EngineContender, GenerateContender
 from mmspec.bench.race import Race
@@ -88,7 +88,7 @@ def contenders(bench: CaptionBench, target: Any) -> list[Contender]:
     field: list[Contender] = [EngineContender(BASELINE, Engine(target), "none")]
     field += _transformers(target, blind)
     for row in catalog.methods("text"):
-        given = row.name == catalog.choose(drafter=bench.drafter)[0].name and bench.drafter
+        given = row.name == choosing.choose(drafter=bench.drafter)[0].name and bench.drafter
         drafter = given or catalog.embedded_folder(bench.model, row.name)
         if not row.build or (row.trained and drafter is None):
             continue

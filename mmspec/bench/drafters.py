@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mmspec import catalog
+from mmspec import choosing
 from mmspec.bench import caption
 from mmspec.bench.caption import CaptionBench
 from mmspec.bench.caption_suite import bench_of, inputs_in_words, origin_of
@@ -50,7 +50,7 @@ def measure(settings: Settings) -> Iterator[Records]:
 
 
 def _load(bench: CaptionBench, target: Any, folder: str) -> Loaded:
-    row, _ = catalog.choose(drafter=folder)
+    row, _ = choosing.choose(drafter=folder)
     engine = caption.engine_for(bench, target, row.name, folder, "fixed")
     network: Any = engine.drafter.network  # type: ignore[attr-defined]
     kept = network.compressor

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mmspec import catalog
+from mmspec import catalog, choosing
 from mmspec.commands.console import UsageError, hush_libraries
 
 _PLAN = ("draft_length", "tree_width", "tree_budget")  # not every command has them
@@ -36,7 +36,7 @@ def check_options(args: argparse.Namespace, family: str, options: dict[str, Any]
     Raises:
         UsageError: The message names what it takes.
     """
-    choose = {"image": catalog.choose_image, "video": catalog.choose_video}[family]
+    choose = {"image": choosing.choose_image, "video": choosing.choose_video}[family]
     try:
         auto = args.method == "auto"
         row = choose(args.drafter)[0] if auto else catalog.get(args.method, family)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from mmspec.catalog import LONG_INPUT
+from mmspec.choosing import LONG_INPUT
 from mmspec.media import Clip, Picture
 from mmspec.pipelines import default_prompt
 from mmspec.pipelines.comparing import Baseline, Route, declined_note, generate_both, setting_of
@@ -28,7 +28,7 @@ class CaptionPipeline:
     Args:
         route: How to caption.
         model: What the target was asked for by.
-        long: How to caption inputs of :data:`mmspec.catalog.LONG_INPUT` visual tokens or more, on
+        long: How to caption inputs of :data:`mmspec.choosing.LONG_INPUT` visual tokens or more, on
             the same target; None takes the first route for all.
     """
 

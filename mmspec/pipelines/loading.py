@@ -39,7 +39,7 @@ def load_captioner(
         model: ``"tiny"``, a local folder, a Hub id, a loaded target, or a loaded transformers model
             (then give its ``processor`` too).
         method: A name from the catalog; ``"auto"`` takes the best measured one that the model has a
-            drafter for, see :func:`mmspec.catalog.choose`.
+            drafter for, see :func:`mmspec.choosing.choose`.
         drafter: Folder, Hub id or ready object; None takes the one that comes with the model.
         processor: Processor of a ready transformers model.
         device: ``"auto"`` is CUDA where there is one, else the CPU.

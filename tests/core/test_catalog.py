@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 import mmspec
 from image_ar.discrete.grid import Grid
-from mmspec import catalog
+from mmspec import catalog, choosing
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -58,14 +58,14 @@ def test_plans_take_what_the_user_changed() -> None:
 
 
 def test_auto_reads_what_a_drafter_folder_is(llama_folder: Path, tmp_path: Path) -> None:
-    assert catalog.choose(drafter=llama_folder)[0].name == "draft-model"
+    assert choosing.choose(drafter=llama_folder)[0].name == "draft-model"
     weights = {"fc.weight": torch.ones(1), "imadpt.q": torch.ones(1)}
     save_file(weights, tmp_path / "model.safetensors")
-    assert catalog.choose(drafter=tmp_path)[0].name == "vispec"
+    assert choosing.choose(drafter=tmp_path)[0].name == "vispec"
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ValueError, match=r"none of model\.safetensors"):
-        catalog.choose(drafter=tmp_path)
-    assert catalog.choose("unheard-of")[0].name == "prompt-lookup"
+        choosing.choose(drafter=tmp_path)
+    assert choosing.choose("unheard-of")[0].name == "prompt-lookup"
 
 
 def test_public_names() -> None:
