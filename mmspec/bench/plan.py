@@ -51,7 +51,7 @@ class Size:
 FULL = {
     "caption": Size(32, 2),
     "caption-video": Size(12, 2),
-    "image": Size(32, points=12),
+    "image": Size(64, points=12),
     "image-continuous": Size(192, slow=16, points=12),
     "video": Size(48),
     "visual-tokens": Size(1, 3),

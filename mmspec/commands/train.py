@@ -29,7 +29,10 @@ ARCHITECTURES = {
 # the script, and its arguments, in which a part in braces stands for its folder.
 _GPT = "adapters.tiny.images.train_gpt:main"
 _MULO = "adapters.tiny.images.train_mulo:main"
-_PARSER = "parser"  # a stage of the text encoder, kept among the checkpoints only
+# Stages of finished models, kept among the checkpoints only: one of the text encoder, and the video
+# drafter before it has a target to learn from, which its training goes on from.
+_PARSER, _ALONE = "parser", "wan/alone"
+_GOES_ON = {_ALONE: "wan/drafter"}
 _VQ = ("--vq", "{llamagen/vq}")
 _MAR = "adapters.tiny.latents.train_mar:main"
 _VAE = ("--vae", "{mar/vae}")
@@ -56,8 +59,9 @@ TINY_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "mar-masked": (_MAR, ("masked", *_VAE)),
     "wan/vae": ("adapters.tiny.videos.train_video_vae:main", ()),
     "wan/text_encoder": ("adapters.tiny.videos.train_video_text:main", ()),
-    "wan/drafter": (_WAN, ("drafter", *_FILMS)),
-    "wan/target": (_WAN, ("target", *_FILMS, "--weak", "{wan/drafter}")),
+    _ALONE: (_WAN, ("drafter", *_FILMS)),
+    "wan/target": (_WAN, ("target", *_FILMS, "--weak", "{wan/alone}")),
+    "wan/drafter": (_WAN, ("drafter", *_FILMS, "--teacher", "{wan/target}")),
 }
 # What is left of a finished training; answers, log and checkpoints stay behind.
 _FINISHED = ("config.json", "model.safetensors", "README.md", "curve.png")
@@ -170,7 +174,7 @@ def _tiny(args: argparse.Namespace) -> int:
         raise UsageError(f"unknown part {', '.join(unknown)}; parts are {', '.join(known)}")
 
     def where(part: str) -> Path:
-        if part == _PARSER:
+        if part in (_PARSER, _ALONE):
             made: Path = args.work / part / "model"
             return made
         folder: Path = catalog.resolve("adapters.tiny:folder")(part)
@@ -178,7 +182,7 @@ def _tiny(args: argparse.Namespace) -> int:
 
     for part in args.parts or known:
         place = where(part)
-        work = args.work / part
+        work = args.work / _GOES_ON.get(part, part)
         words = ["--threads", str(args.threads)] if args.threads else []
         if part in TINY_MODELS:
             script, given = TINY_MODELS[part]

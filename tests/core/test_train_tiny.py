@@ -20,12 +20,15 @@ def test_every_script_exists_and_takes_its_arguments(part: str, monkeypatch, tmp
     monkeypatch.setattr(
         catalog, "resolve", lambda path: seen.append if path == script else resolve(path)
     )
-    place = tmp_path / "w" / part if part != "parser" else tmp_path / "work" / "parser" / "model"
+    stage = part in ("parser", "wan/alone")
+    place = tmp_path / "work" / part / "model" if stage else tmp_path / "w" / part
     folders = ["--out", str(tmp_path / "w"), "--work", str(tmp_path / "work")]
     assert main(["train", "tiny", part, *folders, "--threads", "1"]) == 0
     (words,) = seen
     assert not any("{" in word for word in words)
     assert words[words.index("--out") + 1] == str(place)
+    goes_on = "wan/drafter" if part == "wan/alone" else part
+    assert words[words.index("--work") + 1] == str(tmp_path / "work" / goes_on)
     module = importlib.import_module(script.partition(":")[0])
     if hasattr(module, "_options"):
         options = module._options(words)

@@ -1,8 +1,11 @@
 r"""Train the embedded video models on the latents of films.
 
-Usage: python -m adapters.tiny.videos.train_wan drafter --out adapters/tiny/weights/wan/drafter
+Usage: python -m adapters.tiny.videos.train_wan drafter --out runs/wan/alone
        python -m adapters.tiny.videos.train_wan target --out adapters/tiny/weights/wan/target \
-           --weak adapters/tiny/weights/wan/drafter
+           --weak runs/wan/alone
+       python -m adapters.tiny.videos.train_wan drafter --out adapters/tiny/weights/wan/drafter \
+           --teacher adapters/tiny/weights/wan/target
+The third command goes on where the first ended, now that there is a target to learn from.
 A killed run continues where its last checkpoint left off when started again.
 """
 
@@ -37,8 +40,10 @@ STAGES = {
     TARGET: Stage("wan-target", steps=4400, rate=3e-3, warmup=100, decay=0.5, save_every=100),
     DRAFTER: Stage("wan-drafter", steps=3500, rate=3e-3, warmup=100, decay=0.5, save_every=100),
 }
-# The target's second stage, with guidance away from the drafter.
+# Second stages: the target's with guidance away from the drafter, the drafter's with the target's
+# velocities to match.
 GUIDED = Stage("wan-guided", steps=3600, rate=2e-3, warmup=100, decay=1.0, save_every=100)
+TAUGHT = Stage("wan-taught", steps=1400, rate=2e-3, warmup=50, decay=1.0, save_every=100)
 FILMS, OPENINGS, HELD_OUT_FILMS = 1000, 16000, 64
 # A film is decided by its first block, which has only the prompt to go by; what follows mostly goes
 # on. So most rows of a step are first blocks, of films of their own, and cost a twelfth each.
@@ -87,29 +92,34 @@ def main(arguments: list[str] | None = None) -> None:
     data = stored_films(options.video_vae, options.latents, options.films)
     openings = stored_films(options.video_vae, options.latents, options.openings, blocks=1)
     teacher, weaker = _frozen(options.teacher), _frozen(options.weak)
+    second = [GUIDED] * bool(weaker) + [TAUGHT] * bool(teacher)
     torch.manual_seed(_SEEDS[kind])
     trainee = Trainee(kind, AVERAGE_DECAY)
-    stages = [STAGES[kind]] + ([GUIDED] if weaker is not None else [])
+    stages = [STAGES[kind], *second]
     if options.steps:
         stages = [replace(stage, steps=n) for stage, n in zip(stages, options.steps, strict=True)]
 
-    def loss_of(latents: Tensor, prompts: list[str], step: int, weak: Any = None) -> Tensor:
+    def loss_of(
+        latents: Tensor, prompts: list[str], step: int, told: Any = None, weak: Any = None
+    ) -> Tensor:
         states = text(prompts)
         # The fused attention of CPUs is slow backwards in this number format.
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            return wan_loss(trainee.model, latents, states, step, teacher, weak)
+            return wan_loss(trainee.model, latents, states, step, told, weak)
 
-    def stage_loss(first: int, weak: Any) -> Callable[[int], Tensor]:
+    def stage_loss(first: int, told: Any, weak: Any) -> Callable[[int], Tensor]:
         def step_loss(step: int) -> Tensor:
             trainee.update_average()
-            whole = loss_of(*data.batch(first + step, options.rows), first + step)
+            whole = loss_of(*data.batch(first + step, options.rows), first + step, told)
             opening = openings.batch(first + step, options.opening_rows)
-            return whole + loss_of(*opening, first + step, weak)
+            return whole + loss_of(*opening, first + step, told, weak)
 
         return step_loss
 
     for number, stage in enumerate(stages):
-        loss_there = stage_loss(number * _NEXT_STAGE, weaker if number else None)
+        loss_there = stage_loss(
+            number * _NEXT_STAGE, *((teacher, weaker) if number else (None, None))
+        )
         train(stage, trainee, loss_there, options.work)
     trainee.update_average()
     save_folder(trainee.averaged, options.out, torch.bfloat16)
@@ -155,7 +165,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--opening-rows", type=int, default=OPENING_ROWS, help="and first blocks")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--steps", type=int, nargs="+", help="of each stage")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.weak and options.kind == DRAFTER:
+        parser.error("--weak is for the target")
+    if options.teacher and options.kind == TARGET:
+        parser.error("--teacher is for the drafter")
+    return options
 
 
 if __name__ == "__main__":

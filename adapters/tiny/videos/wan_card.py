@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adapters.tiny.curves import cores, plot_curves, read_curves, stage_table
 
-from .wan_shape import BLOCK_FRAMES, BLOCKS, wan_config
+from .wan_shape import BLOCK_FRAMES, BLOCKS, DRAFTER, wan_config
 
 _CARD = """\
 # Tiny video {kind}
@@ -32,10 +32,10 @@ blocks, which have only the prompt to go by, are most of the rows: {rows} films 
 first blocks a step, a loss of each kind. Most noise levels are those of the four steps. Clean
 blocks carry a little noise. The weights are a running average (decay {decay} a
 step).{taught}{guided}
-bfloat16 autocast. One command repeats it, and continues after a kill:
+bfloat16 autocast. {commands}:
 
 ```
-python -m adapters.tiny.videos.train_wan {kind} --out adapters/tiny/weights/wan/{kind}{start}
+{before}{script} {kind} --out adapters/tiny/weights/wan/{kind}{start}
 ```
 
 ![loss](loss.png)
@@ -50,14 +50,25 @@ Held-out loss: {loss:.4f}.
 
 It knows this world and nothing else: plain shapes, six motions, no relations.
 """
-_TAUGHT = " The loss adds the squared distance from the target's velocities at the same states."
-_GUIDED = (
-    " The second stage learns first blocks with guidance away\nfrom the drafter, as far as the "
-    "model itself is from it (autoguidance), so that the sampler needs\nnone."
+_TAUGHT = (
+    " In the second stage the loss adds the\nsquared distance from the target's velocities at the "
+    "same states."
 )
+_GUIDED = (
+    " The second stage learns first blocks with guidance away\nfrom the drafter, before that was "
+    "taught, as far as the model itself is from it (autoguidance), so\nthat the sampler needs none."
+)
+_SCRIPT = "python -m adapters.tiny.videos.train_wan"
+_ALONE = "runs/wan/alone"
+_BEFORE = f"{_SCRIPT} {DRAFTER} --out {_ALONE}\n"
+_TWO = (
+    "The second command goes on where the first ended, which was before there\nwas a target; both "
+    "continue after a kill"
+)
+_ONE = "One command repeats it, and continues after a kill"
 _START = {
     "taught": " \\\n    --teacher adapters/tiny/weights/wan/target",
-    "guided": " \\\n    --weak adapters/tiny/weights/wan/drafter",
+    "guided": f" \\\n    --weak {_ALONE}",
 }
 
 
@@ -91,7 +102,7 @@ def write_wan_card(
         opening_rows: First blocks a step.
         decay: Of the average of the weights.
         threads: CPU cores that the training used.
-        taught: Whether a teacher's predictions were matched.
+        taught: Whether the second stage matched a teacher's predictions.
         guided: Whether the second stage guided away from a weaker model.
     """
     curves = read_curves(work, stages)
@@ -112,6 +123,9 @@ def write_wan_card(
         decay=decay,
         taught=_TAUGHT if taught else "",
         guided=_GUIDED if guided else "",
+        commands=_TWO if taught else _ONE,
+        script=_SCRIPT,
+        before=_BEFORE * taught,
         start=_START["taught"] * taught + _START["guided"] * guided,
         loss=loss,
         scores=_table(json.loads(scores.read_text())) if scores.exists() else "Not measured yet.",

@@ -96,3 +96,25 @@ def test_training_in_stages_resumes_and_writes_its_card(tmp_path: Path) -> None:
     train_wan.main([*guided, "--steps", "1", "2"])
     more = load_wan(out, dtype=torch.float32).state_dict()
     assert any(not torch.equal(more[name], weight) for name, weight in first.items())
+    taught = [DRAFTER, "--out", str(tmp_path / "taught"), "--teacher", str(out), *given]
+    train_wan.main([*taught, "--steps", "1", "1"])
+    told = load_wan(tmp_path / "taught", dtype=torch.float32).state_dict()
+    alone = load_wan(weak, dtype=torch.float32).state_dict()
+    assert any(not torch.equal(told[name], weight) for name, weight in alone.items())
+    card = (tmp_path / "taught" / "README.md").read_text()
+    assert "| wan-drafter | 1 |" in card
+    assert "| wan-taught | 1 |" in card
+    assert "--teacher" in card
+
+
+@pytest.mark.parametrize(
+    ("words", "fix"),
+    [
+        ([DRAFTER, "--weak", "here"], "--weak is for the target"),
+        ([TARGET, "--teacher", "here"], "--teacher is for the drafter"),
+    ],
+)
+def test_wrong_words_are_refused_before_work(words: list[str], fix: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        train_wan.main([*words, "--out", "nowhere"])
+    assert fix in capsys.readouterr().err
