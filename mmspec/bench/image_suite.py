@@ -126,4 +126,4 @@ def _intro(bench: ImageBench, target: Any) -> str:
 def _count(bench: ImageBench, target: Any) -> str:
     if target.classes is None:
         return how_many(bench.images, "prompt")
-    return f"{bench.images} classes" if bench.images > 1 else "1 class"
+    return f"{how_many(bench.images, 'picture')} of {len(target.classes)} classes"
