@@ -33,7 +33,7 @@ def test_every_picture_is_drawn_and_judged_for_everyone(table):
     for entry in table.entries:
         assert len(entry.cells) == 2
         assert list(entry.values["attribute_accuracy"]) == [0.5] * counts[entry.name]
-    assert table.size == "3 classes, 2 repeats"
+    assert table.size == "3 pictures of 3 classes, 2 repeats"
     assert table.provenance["inputs_sha256"]
 
 
