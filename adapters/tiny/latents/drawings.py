@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from adapters.mar.checkpoints import WEIGHTS
 from adapters.mar.loading import MODEL
 from adapters.mar.target import LatentImageTarget
+from adapters.tiny.stored import Make, stored_rows
 from image_ar.continuous.rules import Own
 from mmspec.engine import Engine
 
@@ -41,22 +41,19 @@ def stored_drawings(
     """
     mark = hashlib.sha256((folder / MODEL / WEIGHTS).read_bytes()).hexdigest()[:12]
     path = work / f"drawings-{'held-out' if held_out else 'training'}-{mark}.bin"
-    work.mkdir(parents=True, exist_ok=True)
     shape = (target.config.rows * target.config.columns, target.config.token_width)
-    size = 2 * shape[0] * shape[1]
     labels = [number % target.config.classes for number in range(count)]
-    done = path.stat().st_size // size if path.exists() else 0
-    if done < count:
+    first = FIRST_SEED + _APART * held_out
+
+    def prepare() -> Make:
         engine, parameters = Engine(target, rule=Own()), target.parameters({})
-        first = FIRST_SEED + _APART * held_out
-        with path.open("r+b" if path.exists() else "wb") as file:
-            # A kill can leave part of a picture.
-            file.truncate(done * size)
-            file.seek(0, 2)
-            for start in tqdm(range(done, count, _ROWS), "drawings", mininterval=5):
-                request = target.request(None, labels[start : start + _ROWS], parameters)
-                seeds = range(first + start, first + start + request.rows)
-                vectors, _ = engine.generate(request, seeds=seeds)
-                file.write(np.array(vectors, dtype=np.float16).tobytes())
-    means = np.memmap(path, dtype=np.float16, mode="r", shape=(count, *shape))
+
+        def make(start: int, stop: int) -> np.ndarray:
+            request = target.request(None, labels[start:stop], parameters)
+            vectors, _ = engine.generate(request, seeds=range(first + start, first + stop))
+            return np.array(vectors)
+
+        return make
+
+    means = stored_rows(path, shape, count, prepare, _ROWS)
     return LatentData(np.stack([means, np.zeros_like(means)], 1), torch.tensor(labels))

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from adapters.mar.checkpoints import VAE_WEIGHTS, load_vae
 from adapters.mar.vae import LatentVAE
 from adapters.tiny.images.gpt_shape import class_of
+from adapters.tiny.stored import Make, stored_rows
 from adapters.tiny.world.scene import Scene
 
 from .scenes import THINGS, latent_scene, scene_pixels
@@ -23,7 +23,6 @@ FIRST_SEED = 90_000_000
 _ROWS = 256
 _ENCODED_AT_ONCE = 32
 _SHAPE = (2, CELLS, CHANNELS)
-_BYTES = 2 * 2 * CELLS * CHANNELS
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +82,14 @@ def stored_latents(vae: Path, work: Path, count: int, *, held_out: bool = False)
     """
     mark = hashlib.sha256((vae / VAE_WEIGHTS).read_bytes()).hexdigest()[:12]
     path = work / f"latents-{'held-out' if held_out else 'training'}-{mark}.bin"
-    work.mkdir(parents=True, exist_ok=True)
     seeds = range(FIRST_SEED, FIRST_SEED + count)
     scenes = [latent_scene(seed, held_out=held_out, count=THINGS) for seed in seeds]
-    done = path.stat().st_size // _BYTES if path.exists() else 0
-    if done < count:
+
+    def prepare() -> Make:
         model = load_vae(vae).float()
-        with path.open("r+b" if path.exists() else "wb") as file:
-            # A kill can leave part of a row.
-            file.truncate(done * _BYTES)
-            file.seek(0, 2)
-            for start in tqdm(range(done, count, _ROWS), "latents", mininterval=5):
-                file.write(scene_moments(model, scenes[start : start + _ROWS]).tobytes())
-    moments = np.memmap(path, dtype=np.float16, mode="r", shape=(count, *_SHAPE))
+        return lambda start, stop: scene_moments(model, scenes[start:stop])
+
+    moments = stored_rows(path, _SHAPE, count, prepare, _ROWS)
     return LatentData(moments, torch.tensor([class_of(scene) for scene in scenes]))
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
+from adapters.tiny.stored import Make, stored_rows
 from adapters.tiny.world.films import film_from_seed
 from adapters.tiny.world.motion_prompts import write_motion_prompt
 from adapters.wan.checkpoints import WEIGHTS, load_vae
@@ -64,21 +64,19 @@ def stored_films(
         blocks: How much of each film, from its start.
     """
     shape = (CHANNELS, BLOCK_FRAMES * blocks, GRID_SIDE, GRID_SIDE)
-    size = 2 * int(np.prod(shape))
     frames, first = pixel_frames(shape[1]), FIRST_SEED + (BLOCKS - blocks) * _APART
     mark = hashlib.sha256((vae / WEIGHTS).read_bytes()).hexdigest()[:12]
     path = work / f"films-{'held-out' if held_out else 'training'}-{blocks}-{mark}.bin"
-    work.mkdir(parents=True, exist_ok=True)
-    done = path.stat().st_size // size if path.exists() else 0
-    if done < count:
+
+    def prepare() -> Make:
         model = WanVae(load_vae(vae, torch.float32))
-        with path.open("r+b" if path.exists() else "wb") as file:
-            # A kill can leave part of a film.
-            file.truncate(done * size)
-            file.seek(0, 2)
-            for index in tqdm(range(done, count), "films", mininterval=5):
-                film = film_from_seed(first + index, held_out=held_out)
-                latents, _ = model.encode(film_pixels([film], frames))
-                file.write(latents[0].numpy().astype(np.float16).tobytes())
-    stored = np.memmap(path, dtype=np.float16, mode="r", shape=(count, *shape))
+
+        def make(start: int, stop: int) -> np.ndarray:
+            films = [film_from_seed(first + i, held_out=held_out) for i in range(start, stop)]
+            latents, _ = model.encode(film_pixels(films, frames))
+            return latents.numpy()
+
+        return make
+
+    stored = stored_rows(path, shape, count, prepare)
     return FilmData(stored, held_out, first)

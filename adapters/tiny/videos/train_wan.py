@@ -117,10 +117,8 @@ def main(arguments: list[str] | None = None) -> None:
         return step_loss
 
     for number, stage in enumerate(stages):
-        loss_there = stage_loss(
-            number * _NEXT_STAGE, *((teacher, weaker) if number else (None, None))
-        )
-        train(stage, trainee, loss_there, options.work)
+        told, weak = (teacher, weaker) if number else (None, None)
+        train(stage, trainee, stage_loss(number * _NEXT_STAGE, told, weak), options.work)
     trainee.update_average()
     save_folder(trainee.averaged, options.out, torch.bfloat16)
     WAN_SETTINGS.save(options.out)
