@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch.nn import functional
-from tqdm import tqdm
 
 from adapters.llamagen.vq import VQModel
 from adapters.llamagen.vq_checkpoints import WEIGHTS, load_vq
+from adapters.tiny.stored import Make, stored_rows
 from adapters.tiny.world.prompts import prompt_scene
 from adapters.tiny.world.scene import HELD_OUT, Scene
 
@@ -70,17 +70,15 @@ def stored_codes(
     mark = hashlib.sha256((tokenizer / WEIGHTS).read_bytes()).hexdigest()[:12]
     size = "" if side == SIDE else f"{side}-"
     path = work / f"codes-{size}{'held-out' if held_out else 'training'}-{mark}.bin"
-    work.mkdir(parents=True, exist_ok=True)
     cells = (side // PATCH) ** 2
-    done = path.stat().st_size // (2 * cells) if path.exists() else 0
-    if done < count:
+
+    def prepare() -> Make:
         model = load_vq(tokenizer).float()
-        with path.open("r+b" if path.exists() else "wb") as file:
-            # A kill can leave part of a row.
-            file.truncate(done * 2 * cells)
-            file.seek(0, 2)
-            for start in tqdm(range(done, count, _ROWS), "codes", mininterval=5):
-                stop = min(count, start + _ROWS)
-                scenes = [code_scene(index, held_out=held_out) for index in range(start, stop)]
-                file.write(picture_codes(model, scenes, side).tobytes())
-    return np.fromfile(path, dtype=np.int16, count=count * cells).reshape(count, cells)
+
+        def make(start: int, stop: int) -> np.ndarray:
+            scenes = [code_scene(index, held_out=held_out) for index in range(start, stop)]
+            return picture_codes(model, scenes, side)
+
+        return make
+
+    return np.array(stored_rows(path, (cells,), count, prepare, _ROWS, np.int16))
