@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import permutations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
@@ -23,7 +25,8 @@ from adapters.tiny.world.wishes import WishedThing
 # A pixel belongs to a thing where some colour is farther than this from the background's, and a
 # thing has at least so many pixels.
 _APART, _LEAST_PIXELS = 0.12, 16
-_NOWHERE = SIDE * SIDE
+# Pixels that touch, if only by a corner, are of one thing; pixels of two frames never are.
+_NEIGHBOURS = np.array([[[0] * 3] * 3, [[1] * 3] * 3, [[0] * 3] * 3])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +73,14 @@ def find_things(frames: Tensor, tones: Tensor) -> tuple[Tensor, Tensor]:
         Masks ``(things, 64, 64)`` bool, and the frame that each lies in, ``(things,)``.
     """
     inked = (frames - tones[:, :, None, None]).abs().amax(dim=1) > _APART
-    labels = torch.where(inked, torch.arange(SIDE * SIDE).view(SIDE, SIDE), _NOWHERE).float()
-    while True:
-        spread = -F.max_pool2d(-labels[:, None], 3, stride=1, padding=1)[:, 0]
-        spread = torch.where(inked, spread, float(_NOWHERE))
-        if torch.equal(spread, labels):
-            break
-        labels = spread
-    shift = (_NOWHERE + 1) * torch.arange(len(frames)).view(-1, 1, 1)
-    found, sizes = (labels.long() + shift).unique(return_counts=True)
-    found = found[(found % (_NOWHERE + 1) < _NOWHERE) & (sizes >= _LEAST_PIXELS)]
-    owners = found // (_NOWHERE + 1)
-    return labels[owners] == (found % (_NOWHERE + 1)).view(-1, 1, 1), owners
+    labels, count = ndimage.label(inked.numpy(), _NEIGHBOURS)
+    owners = np.zeros(count + 1, dtype=np.int64)
+    owners[labels] = np.arange(len(labels))[:, None, None]
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    large = np.flatnonzero(sizes >= _LEAST_PIXELS)
+    masks = labels[owners[large]] == large[:, None, None]
+    return torch.from_numpy(masks), torch.from_numpy(owners[large])
 
 
 def cut_out(frames: Tensor, masks: Tensor, middles: Tensor, tones: Tensor) -> Tensor:
