@@ -23,7 +23,8 @@ class FlatCausalConv3d(WanCausalConv3d):
     """A causal 3-D convolution as one 2-D convolution of every frame and a sum over time.
 
     The 2-D convolution has the filters of all time steps side by side; what they give for
-    neighbouring frames is then shifted and added.
+    neighbouring frames is then shifted and added. The bias comes with the last step, which is the
+    frame itself: earlier ones may lie before the start, where there is nothing.
     """
 
     def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
@@ -35,9 +36,11 @@ class FlatCausalConv3d(WanCausalConv3d):
         batch, _, frames, _, _ = x.shape
         depth, stride = self.kernel_size[0], self.stride[0]
         filters = self.weight.permute(2, 0, 1, 3, 4).flatten(0, 1)
+        bias = F.pad(self.bias, (self.out_channels * (depth - 1), 0))
         spread = F.conv2d(
             x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last),
             filters.contiguous(memory_format=torch.channels_last),
+            bias,
             stride=self.stride[1:],
             padding=(rim, side),
         )
@@ -45,9 +48,10 @@ class FlatCausalConv3d(WanCausalConv3d):
         if ahead > 0:
             taps = F.pad(taps, (0,) * 8 + (ahead, 0))
         last = ahead + frames - depth
-        out = self.bias.view(-1, 1, 1)
-        for step in range(depth):
-            out = out + taps[:, step : last + step + 1 : stride, step]
+        shifted = [taps[:, at : last + at + 1 : stride, at] for at in range(depth)]
+        out = shifted[0] + shifted[1] if depth > 1 else shifted[0]
+        for tap in shifted[2:]:
+            out += tap
         return out.transpose(1, 2)
 
 
@@ -59,7 +63,9 @@ class SummedRMSNorm(WanRMS_norm):
         if not self.channel_first or x.dtype != torch.float32:
             return super().forward(x)
         norm = x.square().sum(1, keepdim=True).clamp_min(1e-24).rsqrt()
-        return x * norm * (self.scale * self.gamma) + self.bias
+        normed = x * norm * (self.scale * self.gamma)
+        # Without one, diffusers keeps a plain zero.
+        return normed + self.bias if torch.is_tensor(self.bias) else normed
 
 
 def hasten_narrow(vae: Any) -> Any:

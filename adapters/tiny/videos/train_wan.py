@@ -42,9 +42,9 @@ STAGES = {
 }
 # Second stages: the target's with guidance away from the drafter, the drafter's with the target's
 # velocities to match.
-GUIDED = Stage("wan-guided", steps=900, rate=1e-3, warmup=20, decay=1.0, save_every=100)
+GUIDED = Stage("wan-guided", steps=7200, rate=2e-3, warmup=100, decay=1.0, save_every=100)
 TAUGHT = Stage("wan-taught", steps=1400, rate=2e-3, warmup=50, decay=1.0, save_every=100)
-FILMS, OPENINGS, HELD_OUT_FILMS = 1000, 6000, 64
+FILMS, OPENINGS, HELD_OUT_FILMS = 1000, 16000, 64
 # A film is decided by its first block, which has only the prompt to go by; what follows mostly goes
 # on. So most rows of a step are first blocks, of films of their own, and cost a twelfth each.
 ROWS, OPENING_ROWS = 4, 32
