@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmspec import catalog
 from mmspec.bench.image import ImageBench, engine_for
 from mmspec.engine import Engine
 
@@ -67,4 +68,21 @@ def entries_masked(bench: ImageBench, target: Any) -> list[Entry]:
     return [
         (f"cspd-self {mode}", "", engine_for(bench, target, "cspd-self", mode=mode))
         for mode in ("tolerance", "smoothed")
+    ]
+
+
+def entries_masked_by_length(bench: ImageBench, target: Any) -> list[Entry]:
+    """The released program over the length of drafts; it is for masked MAR.
+
+    Its draft takes every denoising step of the target. The target itself is the draft here: none
+    agrees better, and none is dearer.
+    """
+    own = catalog.embedded_folder(bench.model, "model", "image")
+    return [
+        (
+            "cspd released",
+            f"{length}",
+            engine_for(bench, target, "cspd", mode="released", drafter=own, draft_length=length),
+        )
+        for length in LENGTHS
     ]

@@ -35,6 +35,10 @@ def measure(settings: Settings) -> Iterator[Records]:
         other: Any = image.load(masked)
         entries = latent.entries_masked(masked, other)
         yield drawn(masked, other, _table("image-masked", "latents", entries, settings), settings)
+        fewer = replace(masked, images=max(settings.size.points // 2, 1))
+        entries = latent.entries_masked_by_length(fewer, other)
+        table = _table("image-masked-lengths", "latent-lengths", entries, settings)
+        yield drawn(fewer, other, table, settings)
 
 
 def _table(name: str, layout: str, entries: Sequence[Entry], settings: Settings) -> Table:
