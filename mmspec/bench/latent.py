@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmspec import catalog
 from mmspec.bench.image import ImageBench, engine_for
 from mmspec.engine import Engine
 
@@ -77,12 +76,11 @@ def entries_masked_by_length(bench: ImageBench, target: Any) -> list[Entry]:
     Its draft takes every denoising step of the target. The target itself is the draft here: none
     agrees better, and none is dearer.
     """
-    own = catalog.embedded_folder(bench.model, "model", "image")
     return [
         (
             "cspd released",
             f"{length}",
-            engine_for(bench, target, "cspd", mode="released", drafter=own, draft_length=length),
+            engine_for(bench, target, "cspd", mode="released", drafter=target, draft_length=length),
         )
         for length in LENGTHS
     ]
