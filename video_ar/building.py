@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from mmspec.catalog import BuildContext
-from mmspec.options import Check, optional, real, takes, whole
+from mmspec.options import Check, flag, optional, real, takes, whole
 from mmspec.roles import Pacer
 from video_ar.checks import check_number
 from video_ar.drafter import BlockDrafter
@@ -22,6 +22,7 @@ from video_ar.routers import (
     Forced,
     Quantile,
     Random,
+    Relative,
     Router,
     Stride,
     TargetCheck,
@@ -74,7 +75,12 @@ def _blocks(name: str, value: Any) -> None:
 
 
 _FORCED: dict[str, Check] = {"forced": _blocks}
-_SCORED: dict[str, Check] = {"scorer": _scorer, "threshold": _number, **_FORCED}
+_SCORED: dict[str, Check] = {
+    "scorer": _scorer,
+    "threshold": _number,
+    "relative": flag(),
+    **_FORCED,
+}
 
 
 def _given(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
@@ -84,9 +90,13 @@ def _given(options: Mapping[str, Any], *names: str) -> dict[str, Any]:
 def _routed(
     options: Mapping[str, Any], router: Router, scorer: FrameScorer | None = None, stitch: int = 0
 ) -> Routed:
-    """The rule: blocks of the option ``forced`` are the target's, the first one by default."""
+    """The rule: blocks of the option ``forced`` are the target's, the first one by default.
+
+    With ``relative`` scores count from those of the block that the target wrote last.
+    """
     forced = options.get("forced", (0,))
-    inner = Forced(forced, router) if forced else router
+    inner = Relative(router) if options.get("relative") else router
+    inner = Forced(forced, inner) if forced else inner
     return Routed(inner, scorer, options.get("stitch", stitch))
 
 
@@ -99,11 +109,13 @@ def _scorer_of(options: Mapping[str, Any]) -> FrameScorer:
 def _threshold_of(options: Mapping[str, Any], scorer: FrameScorer) -> float:
     """The one given, or that of the scorer, which may know one itself: ``default_threshold``.
 
+    Beside the target's own scores it is 0, whatever the scale.
+
     Raises:
         ValueError: There is none for this scorer's scale.
     """
-    if "threshold" in options:
-        return float(options["threshold"])
+    if "threshold" in options or options.get("relative"):
+        return float(options.get("threshold", 0.0))
     found = TAUS.get(scorer.name, getattr(scorer, "default_threshold", None))
     if found is None:
         raise ValueError(
@@ -179,6 +191,8 @@ def build_budget(context: BuildContext) -> Routed:
 
 
 def _policy_alone(options: Mapping[str, Any]) -> None:
+    if "accept_rate" in options and options.get("relative"):
+        raise ValueError("give relative or accept_rate: a rate compares scores with earlier ones")
     if "accept_rate" in options and "threshold" in options:
         raise ValueError("give threshold or accept_rate: a rate finds its threshold itself")
 
@@ -190,7 +204,7 @@ def _policy_alone(options: Mapping[str, Any]) -> None:
 def build_sdvg(context: BuildContext) -> Routed:
     """SDVG, with ``threshold`` or ``accept_rate``.
 
-    Other options: ``scorer``, ``aggregate``, ``forced``, ``stitch``.
+    Other options: ``scorer``, ``aggregate``, ``relative``, ``forced``, ``stitch``.
 
     Raises:
         ValueError: No threshold for this scorer.
@@ -206,7 +220,9 @@ def build_sdvg(context: BuildContext) -> Routed:
 
 @takes({**_SCORED, "group": whole(1), "band": optional(real(0.0)), "stitch": whole(0)})
 def build_hybrid(context: BuildContext) -> Routed:
-    """SDVG-hybrid: cascade and stitching; options ``group``, ``band`` and those of SDVG.
+    """SDVG-hybrid: cascade and stitching; options ``group``, ``band`` and SDVG's but for two.
+
+    ``aggregate`` and ``accept_rate`` need all scores.
 
     Raises:
         ValueError: No threshold for this scorer.

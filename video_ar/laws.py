@@ -40,10 +40,12 @@ class Seen(_NoDensity):
         preview: Of the drafted block, nothing of it made so far; None without a draft.
         agreement: Of target and drafter, not found out so far; None where the drafter tells nothing
             of its steps.
+        written: The block that the target wrote last; None before the first.
         finite: Whether the drafted block holds finite numbers only.
     """
 
     view: BlockEvidence | None
     preview: Preview | None = None
     agreement: Agreement | None = None
+    written: Preview | None = None
     finite: bool = True

@@ -34,7 +34,7 @@ class Preview:
     Decoding leaves the state alone: the memory that it would go on from is kept here.
 
     Attributes:
-        seconds: Of decoding and scoring so far.
+        seconds: Of decoding and scoring, as far as not yet put down for a block.
 
     Args:
         decoder: The video's.
@@ -44,6 +44,7 @@ class Preview:
 
     def __init__(self, decoder: BlockDecoder, state: VideoState, block: Tensor) -> None:
         self._decoder, self._state, self._block = decoder, state, block
+        self._before = state.shown
         self._decoded: tuple[Tensor, Any] | None = None
         self._scores: dict[int, Tensor] = {}
         self.seconds: dict[str, float] = {}
@@ -79,6 +80,16 @@ class Preview:
         if new := [frame for frame in frames if frame not in self._scores]:
             pictures = as_frames(self.decoded()[0])
             with timed(self.seconds, "score", state.device):
-                found = score_frames(scorer, pictures, state.request.prompt, state.shown, new)
+                found = score_frames(scorer, pictures, state.request.prompt, self._before, new)
             self._scores.update(zip(new, found, strict=True))
         return torch.stack([self._scores[frame] for frame in frames])
+
+    def worst(self) -> float:
+        """The score of its worst picture; not a number where that of any picture is not."""
+        frames = range(self.decoded()[0].shape[2])
+        return float(self.scores(tuple(frames)).min())
+
+    def let_go(self) -> None:
+        """Keep the pictures alone: the block is committed and the decoder's memory is elsewhere."""
+        if self._decoded is not None:
+            self._decoded = self._decoded[0], None

@@ -82,7 +82,13 @@ class Routed:
         if not law.finite:
             return Decision(False, None, "the draft is not finite")
         assert law.preview is not None
-        return route(self.router, law.view, law.preview.scores, lambda step: _agreement(law, step))
+        return route(
+            self.router,
+            law.view,
+            law.preview.scores,
+            lambda step: _agreement(law, step),
+            lambda: _reference(law),
+        )
 
 
 def _agreement(law: Seen, step: int) -> tuple[float, ...]:
@@ -92,6 +98,14 @@ def _agreement(law: Seen, step: int) -> tuple[float, ...]:
             "its steps; use video_ar.drafter.BlockDrafter, or a router that looks at pictures"
         )
     return law.agreement.of(step)
+
+
+def _reference(law: Seen) -> float:
+    if law.written is None:
+        raise ValueError(
+            "the router compares scores with a block of the target's, and it wrote none"
+        )
+    return law.written.worst()
 
 
 def _verdict(draft: Draft, routing: Routing | None, device: torch.device) -> Verdict:

@@ -24,6 +24,8 @@ class VideoState:
         blocks: Committed latents ``(1, channels, frames, height, width)``.
         history: What became of each of them.
         memory: The decoder's, after the last committed block; None at the start.
+        written: The block that the target wrote last, a :class:`~video_ar.preview.Preview`; None at
+            the start.
         shown: The last committed pictures ``(frames, 3, height, width)`` in [0, 1], as many as
             the scorer looks back; None where it does not.
         target_seconds: Time that the target has spent on blocks and checks.
@@ -40,6 +42,7 @@ class VideoState:
         self.blocks: list[Tensor] = []
         self.history: list[Decision] = []
         self.memory: Any = None
+        self.written: Any = None
         self.shown: Tensor | None = None
         self.target_seconds = 0.0
         self.counted = (0, 0)

@@ -81,7 +81,8 @@ class BlockTarget:
         finite = bool(block.isfinite().all())
         preview = Preview(self.decoder, state, block)
         told = Agreement(state, draft.law.rollout) if isinstance(draft.law, Drafted) else None
-        return Evidence(law=Seen(state.view(), preview, told, finite), positions=positions)
+        law = Seen(state.view(), preview, told, state.written, finite)
+        return Evidence(law=law, positions=positions)
 
     @torch.no_grad()
     def commit(
@@ -110,9 +111,14 @@ class BlockTarget:
                 made = self._own(state, draft, seen, routing)
             state.target_seconds += seconds["target"]
         pictures = self._advance(state, made, routing)
-        for part in {id(one): one for one in (seen.preview, made.preview, seen.agreement)}.values():
+        for part in (seen.preview, made.preview, seen.agreement, seen.written):
             for stage, spent in part.seconds.items() if part is not None else ():
                 seconds[stage] = seconds.get(stage, 0.0) + spent
+            if part is not None:
+                part.seconds.clear()
+        if not routing.decision.accept:
+            made.preview.let_go()
+            state.written = made.preview
         if state.request.eager:
             state.target.catch_up(state.blocks)
         record = self._record(state, draft, seen, routing, made.start_step, seconds)

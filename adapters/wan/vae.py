@@ -81,6 +81,13 @@ class WanVae:
             ``(batch, 3, pixel frames, 8 height, 8 width)``, and the memory to go on from. The one
             given stays valid.
         """
+        out, memory = self.unclamped(latents, memory)
+        return out.clamp(-1, 1).to(latents.dtype), memory
+
+    def unclamped(
+        self, latents: Tensor, memory: StreamMemory | None = None
+    ) -> tuple[Tensor, StreamMemory]:
+        """As :meth:`decode`, with gradients and with what lies beyond -1 and 1: for training."""
         frames = self.vae.post_quant_conv(self.denormalise(latents).to(self.vae.dtype))
         together = max(1, self.cells_at_once // frames[0, 0, 0].numel())
         chunks, first = _chunks(frames, memory, together), memory is None
@@ -93,7 +100,7 @@ class WanVae:
         out, memory = _stream(self.vae.decoder, half, chunks, latents.shape[2], memory)
         if self.vae.config.patch_size is not None:
             out = unpatchify(out, patch_size=self.vae.config.patch_size)
-        return out.clamp(-1, 1).to(latents.dtype), memory
+        return out, memory
 
     @torch.no_grad()
     def encode(

@@ -22,6 +22,8 @@ REWARD = "judge"
 RATES = (0.1, 0.3, 0.5, 0.8)  # shares that coins keep, and that thresholds are to refuse
 HYBRID_RATES = (0.1, 0.5)
 EARLY = "sdvg-hybrid by four frames"  # the published cascade, which keeps a block early
+# Scores counted from those of the target's own last block.
+RELATIVE, RELATIVE_EARLY = "sdvg relative", "sdvg-hybrid relative by four frames"
 KEPT = (0.4, 0.7)  # of all blocks, by the router that finds its threshold itself
 STRIDES = (2, 3)
 BUDGETS = (2, 3, 4)
@@ -123,6 +125,7 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
         prompts: To find thresholds on: those that refuse given shares of drafted blocks.
     """
     rewarded = {"scorer": reward}
+    related = {**rewarded, "relative": True}
     found: list[Setting] = [Setting("draft-only", "", {}), Setting("first-block", "", {})]
     found += [Setting("stride", f"k={k}", {"k": k}) for k in STRIDES]
     found += [
@@ -130,20 +133,28 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
     ]
     found += [Setting("random", f"rate={rate:g}", {"rate": rate}) for rate in RATES]
     tables = {
-        method: calibrated(target, drafter, method, options, prompts)
-        for method, options in (("sdvg", rewarded), ("temporal-seam", {}), ("target-check", {}))
+        label: calibrated(target, drafter, method, options, prompts)
+        for label, method, options in (
+            ("sdvg", "sdvg", rewarded),
+            (RELATIVE, "sdvg", related),
+            ("temporal-seam", "temporal-seam", {}),
+            ("target-check", "target-check", {}),
+        )
     }
     # The cascade compares the same scores as the method that it makes faster.
-    tables["sdvg-hybrid"] = tables["sdvg"]
+    tables["sdvg-hybrid"] = tables[EARLY] = tables["sdvg"]
+    tables[RELATIVE_EARLY] = tables[RELATIVE]
     for label, method, options, rates in (
         ("sdvg", "sdvg", rewarded, RATES),
         ("sdvg-hybrid", "sdvg-hybrid", rewarded, HYBRID_RATES),
         (EARLY, "sdvg-hybrid", {**rewarded, "band": 0.0}, HYBRID_RATES),
+        (RELATIVE, "sdvg", related, RATES),
+        (RELATIVE_EARLY, "sdvg-hybrid", {**related, "band": 0.0}, HYBRID_RATES),
         ("temporal-seam", "temporal-seam", {}, RATES),
         ("target-check", "target-check", {}, RATES),
     ):
         # Scores with ties may give one threshold for several shares.
-        for threshold in dict.fromkeys(f"{tables[method].threshold(rate):.3g}" for rate in rates):
+        for threshold in dict.fromkeys(f"{tables[label].threshold(rate):.3g}" for rate in rates):
             given = {**options, "threshold": float(threshold)}
             found.append(Setting(label, f"threshold={threshold}", given, method))
     return found + [

@@ -29,15 +29,17 @@ ARCHITECTURES = {
 # the script, and its arguments, in which a part in braces stands for its folder.
 _GPT = "adapters.tiny.images.train_gpt:main"
 _MULO = "adapters.tiny.images.train_mulo:main"
-# Stages of finished models, kept among the checkpoints only: one of the text encoder, and the video
-# drafter before it has a target to learn from, which its training goes on from.
-_PARSER, _ALONE = "parser", "wan/alone"
+# What finished models are made from, kept among the checkpoints only: a stage of the text encoder,
+# the autoencoder whose latents the video models make, the video drafter before it has a target to
+# learn from, which its training goes on from, and the shallow model that its target grows from.
+_PARSER, _FIRST_VAE, _ALONE, _SHALLOW = "parser", "wan/first-vae", "wan/alone", "wan/shallow"
+NOT_EMBEDDED = (_PARSER, _FIRST_VAE, _ALONE, _SHALLOW)
 _GOES_ON = {_ALONE: "wan/drafter"}
 _VQ = ("--vq", "{llamagen/vq}")
 _MAR = "adapters.tiny.latents.train_mar:main"
 _VAE = ("--vae", "{mar/vae}")
 _WAN = "adapters.tiny.videos.train_wan:main"
-_FILMS = ("--video-vae", "{wan/vae}", "--text-encoder", "{wan/text_encoder}")
+_FILMS = ("--video-vae", "{wan/first-vae}", "--text-encoder", "{wan/text_encoder}")
 _READS_TEXT = (*_VQ, "--text-encoder", "{llamagen/text_encoder}")
 TINY_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "captioner": ("adapters.tiny.train_captioner:main", ()),
@@ -57,10 +59,15 @@ TINY_MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "mar": (_MAR, ("causal", *_VAE)),
     "mar-draft": (_MAR, ("draft", *_VAE, "--teacher", "{mar}")),
     "mar-masked": (_MAR, ("masked", *_VAE)),
-    "wan/vae": ("adapters.tiny.videos.train_video_vae:main", ()),
+    _FIRST_VAE: ("adapters.tiny.videos.train_video_vae:main", ()),
+    "wan/vae": ("adapters.tiny.videos.train_quick_vae:main", ("--teacher", "{wan/first-vae}")),
     "wan/text_encoder": ("adapters.tiny.videos.train_video_text:main", ()),
     _ALONE: (_WAN, ("drafter", *_FILMS)),
-    "wan/target": (_WAN, ("target", *_FILMS, "--weak", "{wan/alone}")),
+    _SHALLOW: (_WAN, ("shallow", *_FILMS, "--weak", "{wan/alone}")),
+    "wan/target": (
+        _WAN,
+        ("target", *_FILMS, "--start", "{wan/shallow}", "--weak", "{wan/alone}"),
+    ),
     "wan/drafter": (_WAN, ("drafter", *_FILMS, "--teacher", "{wan/target}")),
 }
 # What is left of a finished training; answers, log and checkpoints stay behind.
@@ -174,7 +181,7 @@ def _tiny(args: argparse.Namespace) -> int:
         raise UsageError(f"unknown part {', '.join(unknown)}; parts are {', '.join(known)}")
 
     def where(part: str) -> Path:
-        if part in (_PARSER, _ALONE):
+        if part in NOT_EMBEDDED:
             made: Path = args.work / part / "model"
             return made
         folder: Path = catalog.resolve("adapters.tiny:folder")(part)

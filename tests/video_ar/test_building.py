@@ -12,7 +12,16 @@ from mmspec.pacing import Plain
 from tests.video_ar.toy import BLOCKS, Brightness, ToyDecoder, ToyModel, film, same
 from video_ar.pacing import AskRouter
 from video_ar.rewards.motion import TemporalSeam
-from video_ar.routers import Cascade, Forced, Quantile, Random, Stride, TargetCheck, Threshold
+from video_ar.routers import (
+    Cascade,
+    Forced,
+    Quantile,
+    Random,
+    Relative,
+    Stride,
+    TargetCheck,
+    Threshold,
+)
 from video_ar.target import BlockTarget
 
 STILL: dict[str, Any] = {"scorer": "negative-total-variation", "threshold": -0.6}
@@ -58,6 +67,12 @@ def test_plain_decoding_is_exact() -> None:
 
 def test_options_reach_the_routers() -> None:
     assert rule("random", rate=0.3, router_seed=5).router == Forced({0}, Random(0.3, 5))
+    relative = {"scorer": "sharpness", "relative": True}
+    assert rule("sdvg", **relative).router == Forced({0}, Relative(Threshold(0.0)))
+    relative["threshold"] = -0.5
+    assert rule("sdvg-hybrid", **relative).router == Forced({0}, Relative(Cascade(-0.5)))
+    with pytest.raises(ValueError, match="relative or accept_rate"):
+        rule("sdvg", scorer="sharpness", relative=True, accept_rate=0.5)
     assert rule("random", forced=()).router == Random(0.7)
     assert rule("stride", k=4, phase=2).router == Stride(4, 2)
     assert rule("budget", target_seconds=3.0).router.seconds == 3.0

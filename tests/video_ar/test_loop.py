@@ -33,6 +33,7 @@ from video_ar.routers import (
     Forced,
     Quantile,
     Random,
+    Relative,
     Router,
     Stride,
     TargetOnly,
@@ -74,6 +75,8 @@ ROUTERS: list[Router] = [
     Cascade(TAU),
     Forced({0}, Threshold(TAU)),
     Forced({0, 3}, Cascade(TAU, band=0.01)),
+    Relative(Threshold(0.0)),
+    Forced({0}, Relative(Cascade(-0.02))),
 ]
 
 
@@ -124,6 +127,38 @@ def test_the_first_refusal_is_monotone_in_the_threshold() -> None:
         assert firsts == sorted(firsts, reverse=True)
         counts.update(firsts)
     assert len(counts) > 2
+
+
+@pytest.mark.parametrize("tau", [-0.05, 0.0, 0.02])
+def test_relative_scores_count_from_the_last_block_of_the_target(tau: float) -> None:
+    """Every decision against scores read off the finished pictures, without any state."""
+    decisions = set()
+    for seed in range(4):
+        made = run(Relative(Threshold(tau)), seed)
+        assert made.records[0].decision == "forced"  # nothing to compare with, so nothing drafted
+        reference = math.nan
+        for record, block in zip(made.records, made.blocks, strict=True):
+            assert block.pictures is not None
+            pictures = block.pictures[0].transpose(0, 1).add(1).div(2)
+            worst = float(Brightness().score(pictures, "").min())
+            if record.decision == "accepted":
+                assert record.score == pytest.approx(worst - reference, abs=1e-6)
+                assert worst - reference >= tau
+            else:
+                assert record.score is None or record.score < tau
+                reference = worst
+            decisions.add(record.decision)
+    assert decisions == {"forced", "accepted", "regenerated"}
+
+
+def test_the_reference_is_scored_once_and_only_when_asked_for() -> None:
+    scorer, plain = Brightness(), Brightness()
+    models = ToyModel(0.9), ToyModel(0.2)
+    relative = film(engine(*models, Forced({0}, Relative(Threshold(-math.inf))), scorer))
+    film(engine(*models, Forced({0}, Threshold(-math.inf)), plain))
+    assert scorer.scored == plain.scored + relative.records[0].frames
+    assert "score" not in relative.records[0].seconds  # counted where it was asked for
+    assert "score" in relative.records[1].seconds
 
 
 def test_the_strictest_aggregate_refuses_first() -> None:

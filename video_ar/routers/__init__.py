@@ -1,10 +1,11 @@
 """Who writes a block: routers that keep drafted blocks or hand them to the target."""
 
 from video_ar.routers.cascade import Cascade
-from video_ar.routers.combined import Budget, Forced
+from video_ar.routers.combined import Budget, Forced, Relative
 from video_ar.routers.fixed import DraftOnly, FirstBlock, Random, Stride, TargetOnly
 from video_ar.routers.protocol import (
     Answer,
+    AskReference,
     AskTarget,
     BlockEvidence,
     Decision,
@@ -17,6 +18,7 @@ from video_ar.routers.target_check import TargetCheck
 
 __all__ = [
     "Answer",
+    "AskReference",
     "AskTarget",
     "BlockEvidence",
     "Budget",
@@ -28,6 +30,7 @@ __all__ = [
     "MoreScores",
     "Quantile",
     "Random",
+    "Relative",
     "Router",
     "Stride",
     "TargetCheck",

@@ -1,18 +1,25 @@
-"""Routers around another router: blocks that the target always writes, and a budget for it."""
+"""Routers around another: blocks that the target always writes, a budget, scores beside its own."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mmspec.rules.certificate import Certificate
 from video_ar.checks import check_count, check_number
 from video_ar.routers.fixed import TargetOnly
-from video_ar.routers.protocol import LOSSY, Answer, BlockEvidence, Decision, Router
+from video_ar.routers.protocol import (
+    LOSSY,
+    Answer,
+    AskReference,
+    BlockEvidence,
+    Decision,
+    Router,
+)
 
 
 class _Around:
-    """A router that looks at what its inner router looks at."""
+    """A router that looks at what its inner router looks at, and promises no more."""
 
     inner: Router
 
@@ -30,6 +37,11 @@ class _Around:
     def check_step(self) -> int | None:
         """As the inner router."""
         return self.inner.check_step
+
+    @property
+    def certificate(self) -> Certificate:
+        """As the inner router."""
+        return self.inner.certificate
 
 
 @dataclass(frozen=True)
@@ -57,16 +69,37 @@ class Forced(_Around):
             check_count("a forced block", block)
         object.__setattr__(self, "blocks", frozenset(self.blocks))
 
-    @property
-    def certificate(self) -> Certificate:
-        """As the inner router."""
-        return self.inner.certificate
-
     def decide(self, evidence: BlockEvidence) -> Answer:
         """Pure."""
         if evidence.block in self.blocks:
             return Decision(False, None, f"the target always writes block {evidence.block}")
         return self.inner.decide(evidence)
+
+
+@dataclass(frozen=True)
+class Relative(_Around):
+    """The inner router sees how much better pictures score than the worst that the target made.
+
+    Counts from the block that the target wrote last. A reward of single pictures refuses a video
+    whose first block is wrong again and again, and the target, which goes on from that block,
+    cannot mend it. What it can mend is what was lost since. Ours, not published.
+
+    Attributes:
+        inner: Compares scores with a threshold; 0 now means "no worse than the target's".
+    """
+
+    inner: Router
+
+    name = "relative"
+
+    def decide(self, evidence: BlockEvidence) -> Answer:
+        """Pure; needs a block of the target, and refuses where there is none so far."""
+        if not evidence.target_blocks:
+            return Decision(False, None, "the target has written no block to compare with")
+        if (reference := evidence.reference) is None:
+            return AskReference()
+        scores = {frame: score - reference for frame, score in evidence.scores.items()}
+        return self.inner.decide(replace(evidence, scores=scores))
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 A router decides block by block whether the drafter's block is kept or the target writes it again.
 It is a pure function of the evidence. Asked before anything was drafted it either decides at once,
-or names what it has to see: scores of frames, or what the target sees in the draft. So work that no
-decision needs is never done.
+or names what it has to see: scores of frames, how well the target's own last block scored, or what
+the target sees in the draft. So work that no decision needs is never done.
 """
 
 from __future__ import annotations
@@ -64,6 +64,11 @@ class AskTarget:
 
 
 @dataclass(frozen=True)
+class AskReference:
+    """A router's request: how well the block scored that the target wrote last."""
+
+
+@dataclass(frozen=True)
 class BlockEvidence:
     """All that a router may look at.
 
@@ -77,6 +82,8 @@ class BlockEvidence:
         target_seconds: Time that the target has spent on blocks and checks of this video.
         agreement: Of each latent frame, minus the distance of what drafter and target see in the
             draft, see :class:`~video_ar.agreement.Agreement`; empty until the target was asked.
+        reference: Score of the worst picture of the block that the target wrote last; None until
+            asked for.
         seed: That the noise of this video comes from; for routers that toss coins.
 
     Raises:
@@ -91,6 +98,7 @@ class BlockEvidence:
     earlier: tuple[float, ...] = ()
     target_seconds: float = 0.0
     agreement: tuple[float, ...] = ()
+    reference: float | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -127,7 +135,7 @@ class BlockEvidence:
         return replace(self, scores={**self.scores, **found})
 
 
-Answer = Decision | MoreScores | AskTarget
+Answer = Decision | MoreScores | AskTarget | AskReference
 
 
 class Router(Protocol):
@@ -162,6 +170,7 @@ def route(
     evidence: BlockEvidence,
     score: Callable[[tuple[int, ...]], Tensor],
     check: Callable[[int], tuple[float, ...]],
+    reference: Callable[[], float],
 ) -> Decision:
     """Ask a router until it decides, and find out what it asks for.
 
@@ -170,6 +179,7 @@ def route(
         evidence: Of one block, with or without scores.
         score: From frame indices to their scores, ``(len(frames),)``.
         check: From a step to the agreement of each latent frame there.
+        reference: Score of the worst picture of the block that the target wrote last.
 
     Raises:
         ValueError: The router asks for what it has seen, so that it would never decide.
@@ -180,6 +190,10 @@ def route(
             if evidence.agreement:
                 raise _endless(router, evidence, f"what the target sees at step {answer.step}")
             evidence = replace(evidence, agreement=check(answer.step))
+        elif isinstance(answer, AskReference):
+            if evidence.reference is not None:
+                raise _endless(router, evidence, "the score of the target's last block")
+            evidence = replace(evidence, reference=reference())
         else:
             if not set(answer.frames) - set(evidence.scores):
                 raise _endless(router, evidence, f"frames {answer.frames}")

@@ -1,30 +1,33 @@
 """What a video shows, frame by frame: things are found, cut out and read by the judge.
 
 The judge knows things in the middle of cells. A thing on its way is cut out and laid in the middle
-of an empty cell of the same background.
+of an empty cell of the same background. The background itself is the tone nearest to the median.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import permutations
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy import ndimage
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torchvision.ops import masks_to_boxes
 
 from adapters.tiny.images.judge import CROP, Judge, see_crops
 from adapters.tiny.images.pictures import SIDE
 from adapters.tiny.world.motion_prompts import MotionWish
+from adapters.tiny.world.render import TONES
 from adapters.tiny.world.scene import Thing
+from adapters.tiny.world.vocabulary import BACKGROUNDS
 from adapters.tiny.world.wishes import WishedThing
 
 # A pixel belongs to a thing where some colour is farther than this from the background's, and a
 # thing has at least so many pixels.
 _APART, _LEAST_PIXELS = 0.12, 16
+_TONES = torch.tensor([TONES[name] for name in BACKGROUNDS]) / 255
 # Pixels that touch, if only by a corner, are of one thing; pixels of two frames never are.
 _NEIGHBOURS = np.array([[[0] * 3] * 3, [[1] * 3] * 3, [[0] * 3] * 3])
 
@@ -50,15 +53,15 @@ def read_frames(judge: Judge, frames: Tensor) -> list[FrameReading]:
     tones = frames.flatten(2).median(dim=2).values
     masks, owners = find_things(frames, tones)
     middles = _middles(masks)
-    crops = cut_out(frames[owners], masks, middles, tones[owners])
-    empty = tones[:, :, None, None].expand(-1, -1, CROP, CROP)
-    seen = see_crops(judge, torch.cat([crops, empty]))
+    crops = cut_out(frames, owners, masks, middles, tones)
     sightings: list[list[Sighting]] = [[] for _ in frames]
-    for one, owner, (x, y) in zip(seen, owners.tolist(), middles.tolist(), strict=False):
+    seen = see_crops(judge, crops)
+    for one, owner, (x, y) in zip(seen, owners.tolist(), middles.tolist(), strict=True):
         sightings[owner] += [Sighting(thing, (x, y)) for thing in one.things]
+    nearest = torch.cdist(tones, _TONES).argmin(dim=1).tolist()
     return [
-        FrameReading(tuple(each), ground.background)
-        for each, ground in zip(sightings, seen[len(crops) :], strict=True)
+        FrameReading(tuple(each), BACKGROUNDS[tone])
+        for each, tone in zip(sightings, nearest, strict=True)
     ]
 
 
@@ -83,38 +86,42 @@ def find_things(frames: Tensor, tones: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(masks), torch.from_numpy(owners[large])
 
 
-def cut_out(frames: Tensor, masks: Tensor, middles: Tensor, tones: Tensor) -> Tensor:
+def cut_out(
+    frames: Tensor, owners: Tensor, masks: Tensor, middles: Tensor, tones: Tensor
+) -> Tensor:
     """Crops ``(things, 3, 24, 24)`` of one thing each in the middle, on an even background.
 
     Args:
-        frames: ``(things, 3, 64, 64)`` in which they lie.
+        frames: ``(frames, 3, 64, 64)``.
+        owners: The frame that each thing lies in, ``(things,)``.
         masks: ``(things, 64, 64)`` bool.
         middles: ``(things, 2)``, x and y.
-        tones: ``(things, 3)`` backgrounds.
+        tones: ``(frames, 3)`` backgrounds.
     """
-    near = F.max_pool2d(masks[:, None].float(), 3, stride=1, padding=1) > 0
-    alone = torch.where(near, frames, tones[:, :, None, None])
-    reach = torch.arange(CROP) - CROP // 2
+    # One pixel more on every side, since what touches a thing is cut out with it.
+    reach = torch.arange(-1, CROP + 1) - CROP // 2
     columns, rows = ((middles + 0.5).round().long()[:, :, None] + reach).unbind(1)
     known_rows, known_columns = ((at >= 0) & (at < SIDE) for at in (rows, columns))
     inside = known_rows[:, :, None] & known_columns[:, None]
-    things = torch.arange(len(frames)).view(-1, 1, 1)
-    rows, columns = rows.clamp(0, SIDE - 1), columns.clamp(0, SIDE - 1)
-    cut = alone[things, :, rows[:, :, None], columns[:, None]].permute(0, 3, 1, 2)
-    return torch.where(inside[:, None], cut, tones[:, :, None, None]).clamp(0, 1)
+    rows, columns = rows.clamp(0, SIDE - 1)[:, :, None], columns.clamp(0, SIDE - 1)[:, None]
+    things = torch.arange(len(masks)).view(-1, 1, 1)
+    held = (masks[things, rows, columns] & inside).float()
+    near = (F.max_pool2d(held[:, None], 3, stride=1) > 0) & inside[:, None, 1:-1, 1:-1]
+    place = owners.view(-1, 1, 1)
+    cut = frames[place, :, rows[:, 1:-1], columns[:, :, 1:-1]].permute(0, 3, 1, 2)
+    return torch.where(near, cut, tones[owners, :, None, None]).clamp(0, 1)
 
 
 def matched(asked: MotionWish, reading: FrameReading) -> list[Sighting | None]:
     """The sighting that fits each wished thing best; None where things are missing."""
-    wanted = asked.wish.things
-    pool: list[Sighting | None] = [*reading.sightings, *([None] * len(wanted))]
-    # A wrong decode may scatter crumbs; six things are as many as the assignment may consider.
-    pool = sorted(pool, key=lambda one: -max(_fit(thing, one) for thing in wanted))[:6]
-    best = max(
-        permutations(pool, len(wanted)),
-        key=lambda order: sum(_fit(thing, one) for thing, one in zip(wanted, order, strict=True)),
-    )
-    return list(best)
+    # A wrong sighting is still better than none.
+    pool: list[Sighting | None] = [*reading.sightings, *([None] * len(asked.wish.things))]
+    fits = [
+        [-0.1 if seen is None else float(sum(questions(thing, seen))) for seen in pool]
+        for thing in asked.wish.things
+    ]
+    _, best = linear_sum_assignment(fits, maximize=True)
+    return [pool[index] for index in best]
 
 
 def questions(thing: WishedThing, seen: Sighting | None) -> list[bool]:
@@ -125,11 +132,6 @@ def questions(thing: WishedThing, seen: Sighting | None) -> list[bool]:
         for value, name in said
         if value is not None
     ]
-
-
-def _fit(thing: WishedThing, seen: Sighting | None) -> float:
-    # A wrong sighting is still better than none.
-    return -0.1 if seen is None else float(sum(questions(thing, seen)))
 
 
 def _middles(masks: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from adapters.tiny.stored import Make, stored_rows
-from adapters.tiny.world.films import film_from_seed
+from adapters.tiny.world.films import Film, film_from_seed
 from adapters.tiny.world.motion_prompts import write_motion_prompt
 from adapters.wan.checkpoints import WEIGHTS, load_vae
 from adapters.wan.vae import WanVae
@@ -40,13 +40,17 @@ class FilmData:
     held_out: bool
     first: int
 
-    def batch(self, step: int, rows: int) -> tuple[Tensor, list[str]]:
-        """Latents and prompts of a step; a function of the step alone."""
+    def rows(self, step: int, rows: int) -> tuple[Tensor, list[Film]]:
+        """Latents and films of a step; a function of the step alone."""
         index = [number % len(self.latents) for number in range(step * rows, (step + 1) * rows)]
         films = [film_from_seed(self.first + i, held_out=self.held_out) for i in index]
+        return torch.from_numpy(self.latents[index]).float(), films
+
+    def batch(self, step: int, rows: int) -> tuple[Tensor, list[str]]:
+        """Latents and prompts of a step; a function of the step alone."""
+        latents, films = self.rows(step, rows)
         rng = random.Random(step)
-        prompts = [write_motion_prompt(film, rng) for film in films]
-        return torch.from_numpy(self.latents[index]).float(), prompts
+        return latents, [write_motion_prompt(film, rng) for film in films]
 
 
 def stored_films(

@@ -1,6 +1,7 @@
-"""Train the embedded video autoencoder on cuts of films.
+"""Train the autoencoder that makes the latents of the embedded video models, on cuts of films.
 
-Usage: python -m adapters.tiny.videos.train_video_vae --out adapters/tiny/weights/wan/vae
+Usage: python -m adapters.tiny.videos.train_video_vae --out runs/wan/first-vae
+The one that is embedded learns from it: see `train_quick_vae`.
 A killed run continues where its last checkpoint left off when started again.
 """
 
@@ -26,9 +27,9 @@ from adapters.tiny.world.films import FILM_FRAMES, film_from_seed
 from adapters.wan.checkpoints import load_vae, save_folder
 
 from .pixels import cut_pixels, film_pixels
-from .vae_card import write_vae_card
+from .vae_card import write_first_card
 from .vae_scores import vae_scores
-from .vae_shape import CHANNELS, GRID_SIDE, build_vae, plain_vae
+from .vae_shape import CHANNELS, FIRST_SHAPE, GRID_SIDE, build_vae, plain_vae
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(message)s")
     torch.set_num_threads(options.threads)
     torch.manual_seed(30)
-    vae: AutoencoderKLWan = build_vae()
+    vae: AutoencoderKLWan = build_vae(FIRST_SHAPE)
     lengths = options.steps or [stage.steps for stage in STAGES]
     stages = [replace(stage, steps=n) for stage, n in zip(STAGES, lengths, strict=True)]
     for number, stage in enumerate(stages):
@@ -112,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
         "divergence": KL_WEIGHT,
     }
     names = [stage.name for stage in stages]
-    write_vae_card(options.out, options.work, names, scores, parts, options.threads)
+    write_first_card(options.out, options.work, names, scores, parts, options.threads)
 
 
 def _in_words(cuts: Sequence[tuple[int, int]]) -> str:

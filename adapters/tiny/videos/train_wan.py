@@ -1,11 +1,12 @@
 r"""Train the embedded video models on the latents of films.
 
 Usage: python -m adapters.tiny.videos.train_wan drafter --out runs/wan/alone
+       python -m adapters.tiny.videos.train_wan shallow --out runs/wan/shallow --weak runs/wan/alone
        python -m adapters.tiny.videos.train_wan target --out adapters/tiny/weights/wan/target \
-           --weak runs/wan/alone
+           --start runs/wan/shallow --weak runs/wan/alone
        python -m adapters.tiny.videos.train_wan drafter --out adapters/tiny/weights/wan/drafter \
            --teacher adapters/tiny/weights/wan/target
-The third command goes on where the first ended, now that there is a target to learn from.
+The last command goes on where the first ended, now that there is a target to learn from.
 A killed run continues where its last checkpoint left off when started again.
 """
 
@@ -14,45 +15,45 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import PreTrainedTokenizerFast, T5EncoderModel
 
 from adapters.tiny.run import Stage, train
 from adapters.wan.checkpoints import load_wan, save_folder
 
+from .own_films import STEPS
 from .parallel import install_parallel
 from .store import FilmData, stored_films
 from .text_encoder import encode
 from .wan_card import write_wan_card
-from .wan_shape import DRAFTER, TARGET, WAN_SETTINGS
+from .wan_lessons import CONTINUED, Lessons, Rows
+from .wan_shape import DRAFTER, SHALLOW, TARGET, WAN_SETTINGS
 from .wan_trainee import Trainee, wan_loss
 
 log = logging.getLogger(__name__)
 
 STAGES = {
-    TARGET: Stage("wan-target", steps=4400, rate=3e-3, warmup=100, decay=0.5, save_every=100),
+    SHALLOW: Stage("wan-target", steps=4400, rate=3e-3, warmup=100, decay=0.5, save_every=100),
     DRAFTER: Stage("wan-drafter", steps=3500, rate=3e-3, warmup=100, decay=0.5, save_every=100),
 }
-# Second stages: the target's with guidance away from the drafter, the drafter's with the target's
-# velocities to match.
+# Later stages: the target's with guidance away from the drafter, and the same again with more
+# layers; the drafter's with the target's velocities to match, on true films and then on its own.
 GUIDED = Stage("wan-guided", steps=7200, rate=2e-3, warmup=100, decay=1.0, save_every=100)
+DEEPENED = Stage("wan-deepened", steps=3000, rate=1.5e-3, warmup=100, decay=1.0, save_every=100)
 TAUGHT = Stage("wan-taught", steps=1400, rate=2e-3, warmup=50, decay=1.0, save_every=100)
+GOING_ON = Stage(CONTINUED, steps=3000, rate=1.5e-3, warmup=50, decay=1.0, save_every=STEPS)
 FILMS, OPENINGS, HELD_OUT_FILMS = 1000, 16000, 64
 # A film is decided by its first block, which has only the prompt to go by; what follows mostly goes
 # on. So most rows of a step are first blocks, of films of their own, and cost a twelfth each.
 ROWS, OPENING_ROWS = 4, 32
 AVERAGE_DECAY = 0.995
 EMBEDDED = Path("adapters/tiny/weights/wan")
-# A stage has fewer steps than this.
-_NEXT_STAGE = 100_000
-_SEEDS = {TARGET: 32, DRAFTER: 33}
+_SEEDS = {SHALLOW: 32, DRAFTER: 33, TARGET: 34}
 
 
 class Text:
@@ -92,33 +93,18 @@ def main(arguments: list[str] | None = None) -> None:
     data = stored_films(options.video_vae, options.latents, options.films)
     openings = stored_films(options.video_vae, options.latents, options.openings, blocks=1)
     teacher, weaker = _frozen(options.teacher), _frozen(options.weak)
-    second = [GUIDED] * bool(weaker) + [TAUGHT] * bool(teacher)
+    later = [GUIDED] * bool(weaker) + [TAUGHT, GOING_ON] * bool(teacher)
     torch.manual_seed(_SEEDS[kind])
-    trainee = Trainee(kind, AVERAGE_DECAY)
-    stages = [STAGES[kind], *second]
+    start = options.start and load_wan(options.start, dtype=torch.float32)
+    trainee = Trainee(kind, AVERAGE_DECAY, start)
+    stages = [DEEPENED] if start else [STAGES[kind], *later]
     if options.steps:
         stages = [replace(stage, steps=n) for stage, n in zip(stages, options.steps, strict=True)]
-
-    def loss_of(
-        latents: Tensor, prompts: list[str], step: int, told: Any = None, weak: Any = None
-    ) -> Tensor:
-        states = text(prompts)
-        # The fused attention of CPUs is slow backwards in this number format.
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
-            return wan_loss(trainee.model, latents, states, step, told, weak)
-
-    def stage_loss(first: int, told: Any, weak: Any) -> Callable[[int], Tensor]:
-        def step_loss(step: int) -> Tensor:
-            trainee.update_average()
-            whole = loss_of(*data.batch(first + step, options.rows), first + step, told)
-            opening = openings.batch(first + step, options.opening_rows)
-            return whole + loss_of(*opening, first + step, told, weak)
-
-        return step_loss
-
-    for number, stage in enumerate(stages):
-        told, weak = (teacher, weaker) if number else (None, None)
-        train(stage, trainee, stage_loss(number * _NEXT_STAGE, told, weak), options.work)
+    rows = Rows(options.rows, options.opening_rows)
+    lessons = Lessons(trainee, text, data, openings, rows, teacher, weaker)
+    # A model that grew goes on where the two stages of the shallow one ended.
+    for number, stage in enumerate(stages, 2 if start else 0):
+        train(stage, trainee, lessons.of(stage.name, number), options.work)
     trainee.update_average()
     save_folder(trainee.averaged, options.out, torch.bfloat16)
     WAN_SETTINGS.save(options.out)
@@ -132,12 +118,9 @@ def main(arguments: list[str] | None = None) -> None:
         loss=loss,
         films=options.films,
         openings=options.openings,
-        rows=options.rows,
-        opening_rows=options.opening_rows,
+        rows=rows,
         decay=AVERAGE_DECAY,
         threads=options.threads,
-        taught=teacher is not None,
-        guided=weaker is not None,
     )
 
 
@@ -148,12 +131,13 @@ def _frozen(folder: Path | None) -> Any:
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("kind", choices=(TARGET, DRAFTER))
+    parser.add_argument("kind", choices=(TARGET, SHALLOW, DRAFTER))
     parser.add_argument("--out", type=Path, required=True, help="folder of the finished model")
     parser.add_argument("--work", type=Path, default=Path("runs/wan"), help="checkpoints")
     parser.add_argument("--latents", type=Path, default=Path("runs/films"), help="stored latents")
     parser.add_argument("--video-vae", type=Path, default=EMBEDDED / "vae", help="the autoencoder")
     parser.add_argument("--text-encoder", type=Path, default=EMBEDDED / "text_encoder")
+    parser.add_argument("--start", type=Path, help="the shallow model that the target grows from")
     parser.add_argument("--teacher", type=Path, help="a model whose velocities are matched as well")
     parser.add_argument("--weak", type=Path, help="a weaker model to be guided away from")
     parser.add_argument("--films", type=int, default=FILMS)
@@ -164,9 +148,11 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--steps", type=int, nargs="+", help="of each stage")
     options = parser.parse_args(arguments)
+    if bool(options.start) != (options.kind == TARGET):
+        parser.error("the target, and nothing else, grows from a shallow model: --start")
     if options.weak and options.kind == DRAFTER:
-        parser.error("--weak is for the target")
-    if options.teacher and options.kind == TARGET:
+        parser.error("--weak is for the shallow model and the target")
+    if options.teacher and options.kind != DRAFTER:
         parser.error("--teacher is for the drafter")
     return options
 

@@ -21,25 +21,26 @@ _EVERY = 4  # the judge reads one frame in so many
 
 
 @torch.inference_mode()
-def vae_scores(vae: Any, films: int = FILMS) -> dict[str, float]:
+def vae_scores(vae: Any, films: int = FILMS, encoder: Any | None = None) -> dict[str, float]:
     """Scores on held-out films, decoded from the means of their latents.
 
     Args:
         vae: An ``AutoencoderKLWan`` whose config holds the scale of its latents.
         films: Their number.
+        encoder: Another one that makes the latents; the same by default.
 
     Returns:
         ``psnr`` in dB, over all pixels; ``judge_true`` and ``judge``, the share of looks (shape,
         colour, size) that the judge reads right in the films themselves and in what is decoded.
     """
-    stream = WanVae(vae)
+    stream, source = WanVae(vae), WanVae(encoder or vae)
     errors: list[float] = []
     right: dict[str, list[bool]] = {"judge_true": [], "judge": []}
     judge = load_judge()
     for seed in range(films):
         film = film_from_seed(seed, held_out=True)
         pixels = film_pixels([film])
-        decoded, _ = stream.decode(stream.encode(pixels)[0])
+        decoded, _ = stream.decode(source.encode(pixels)[0])
         errors.append(float((decoded - pixels).div(2).square().mean()))
         things = [WishedThing(t.shape, t.colour, t.size) for t in film.scene.things]
         asked = MotionWish(Wish(tuple(things)), film.motions)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from adapters.tiny.curves import cores, plot_curves, read_curves, stage_table
 
-from .wan_shape import BLOCK_FRAMES, BLOCKS, DRAFTER, wan_config
+from .wan_lessons import OWN_ROWS, Rows
+from .wan_shape import BLOCK_FRAMES, BLOCKS, DRAFTER, SHALLOW, TARGET, wan_config
 
 _CARD = """\
 # Tiny video {kind}
@@ -28,14 +29,14 @@ prompts are written anew whenever a film comes round.
 {recipe}
 
 One pass trains all blocks of a film: each noisy block sees the clean blocks before it. First
-blocks, which have only the prompt to go by, are most of the rows: {rows} films and {opening_rows}
-first blocks a step, a loss of each kind. Most noise levels are those of the four steps. Clean
-blocks carry a little noise. The weights are a running average (decay {decay} a
-step).{taught}{guided}
-bfloat16 autocast. {commands}:
+blocks, which have only the prompt to go by, are most of the rows: {rows.films} films and
+{rows.openings} first blocks a step, a loss of each kind. Most noise levels are those of the four
+steps. Clean blocks carry a little noise. The weights are a running average (decay {decay} a step).
+{sentences}
+bfloat16 autocast. These commands, one after another, repeat it; each continues after a kill:
 
 ```
-{before}{script} {kind} --out adapters/tiny/weights/wan/{kind}{start}
+{commands}
 ```
 
 ![loss](loss.png)
@@ -50,25 +51,41 @@ Held-out loss: {loss:.4f}.
 
 It knows this world and nothing else: plain shapes, six motions, no relations.
 """
-_TAUGHT = (
-    " In the second stage the loss adds the\nsquared distance from the target's velocities at the "
-    "same states."
-)
-_GUIDED = (
-    " The second stage learns first blocks with guidance away\nfrom the drafter, before that was "
-    "taught, as far as the model itself is from it (autoguidance), so\nthat the sampler needs none."
-)
+# What is particular about a stage.
+_SENTENCES = {
+    "wan-guided": (
+        "`wan-guided` learns first blocks with guidance away from the drafter, before that was\n"
+        "taught, as far as the model itself is from it (autoguidance), so that the sampler needs "
+        "none."
+    ),
+    "wan-deepened": (
+        "The model grew from one of fewer layers, trained in the same way: new layers, spread "
+        "evenly, said\nnothing at first; the guidance away from the drafter stayed."
+    ),
+    "wan-taught": (
+        "`wan-taught` adds to the loss the squared distance from the target's velocities at the "
+        "same states."
+    ),
+    "wan-continued": (
+        "`wan-continued` learns from films of which the target wrote the first block and the "
+        "drafter, as\nit was then, the rest: in the states that its own guesses led to, the "
+        "squared distance from the\ntarget's velocities is the loss ({own.films} films a step, "
+        "beside {own.openings} true first blocks)."
+    ),
+}
 _SCRIPT = "python -m adapters.tiny.videos.train_wan"
-_ALONE = "runs/wan/alone"
-_BEFORE = f"{_SCRIPT} {DRAFTER} --out {_ALONE}\n"
-_TWO = (
-    "The second command goes on where the first ended, which was before there\nwas a target; both "
-    "continue after a kill"
+_WEIGHTS, _WORK = "adapters/tiny/weights/wan", "runs/wan"
+_ALONE = f"{_SCRIPT} {DRAFTER} --out {_WORK}/alone"
+_SHALLOW = f"{_SCRIPT} {SHALLOW} --out {_WORK}/shallow --weak {_WORK}/alone"
+_TARGET = (
+    f"{_SCRIPT} {TARGET} --out {_WEIGHTS}/target \\\n"
+    f"    --start {_WORK}/shallow --weak {_WORK}/alone"
 )
-_ONE = "One command repeats it, and continues after a kill"
-_START = {
-    "taught": " \\\n    --teacher adapters/tiny/weights/wan/target",
-    "guided": f" \\\n    --weak {_ALONE}",
+_DRAFTER = f"{_SCRIPT} {DRAFTER} --out {_WEIGHTS}/drafter \\\n    --teacher {_WEIGHTS}/target"
+_COMMANDS = {
+    SHALLOW: (_ALONE, _SHALLOW),
+    TARGET: (_ALONE, _SHALLOW, _TARGET),
+    DRAFTER: (_ALONE, _SHALLOW, _TARGET, _DRAFTER),
 }
 
 
@@ -81,33 +98,28 @@ def write_wan_card(
     loss: float,
     films: int,
     openings: int,
-    rows: int,
-    opening_rows: int,
+    rows: Rows,
     decay: float,
     threads: int,
-    taught: bool,
-    guided: bool,
 ) -> None:
     """Write `README.md` and `loss.png`; scores come from `scores.json` if it is there.
 
     Args:
-        kind: ``target`` or ``drafter``.
+        kind: ``target``, ``shallow`` or ``drafter``.
         out: Folder of the model.
         work: Folder of the loss curve.
         stages: Their names.
         loss: On held-out films.
         films: Films trained on.
         openings: First blocks trained on.
-        rows: Films a step.
-        opening_rows: First blocks a step.
+        rows: Of a step.
         decay: Of the average of the weights.
         threads: CPU cores that the training used.
-        taught: Whether the second stage matched a teacher's predictions.
-        guided: Whether the second stage guided away from a weaker model.
     """
     curves = read_curves(work, stages)
     size = (out / "diffusion_pytorch_model.safetensors").stat().st_size
     scores = out / "scores.json"
+    special = [name for name in stages if name in _SENTENCES]
     text = _CARD.format(
         kind=kind,
         layers=wan_config(kind)["num_layers"],
@@ -119,14 +131,9 @@ def write_wan_card(
         films=films,
         openings=openings,
         rows=rows,
-        opening_rows=opening_rows,
         decay=decay,
-        taught=_TAUGHT if taught else "",
-        guided=_GUIDED if guided else "",
-        commands=_TWO if taught else _ONE,
-        script=_SCRIPT,
-        before=_BEFORE * taught,
-        start=_START["taught"] * taught + _START["guided"] * guided,
+        sentences="\n".join(_SENTENCES[name].format(own=OWN_ROWS) for name in special),
+        commands="\n".join(_COMMANDS[kind]),
         loss=loss,
         scores=_table(json.loads(scores.read_text())) if scores.exists() else "Not measured yet.",
     )

@@ -1,4 +1,7 @@
-"""Shapes of the embedded video models: a deep target and a drafter of a quarter of its cost."""
+"""Shapes of the embedded video models: a deep target and a drafter of a quarter of its cost.
+
+The target grew from a shallower one, which is a model of its own.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from adapters.wan.settings import WanSettings
 from .text_encoder import TEXT_DIM, TEXT_TOKENS
 from .vae_shape import CHANNELS, SIDE
 
-TARGET, DRAFTER = "target", "drafter"
+TARGET, SHALLOW, DRAFTER = "target", "shallow", "drafter"
 BLOCK_FRAMES, BLOCKS = 3, 6
 HEADS, HEAD_DIM = 4, 32
-_LAYERS = {TARGET: 12, DRAFTER: 3}
+_LAYERS = {TARGET: 14, SHALLOW: 12, DRAFTER: 3}
 # The autoencoder and the text encoder lie beside the folder of the transformer.
 WAN_SETTINGS = WanSettings(
     block_frames=BLOCK_FRAMES,
@@ -27,7 +30,7 @@ WAN_SETTINGS = WanSettings(
 
 
 def wan_config(kind: str) -> dict[str, Any]:
-    """Arguments of ``WanTransformer3DModel`` for ``target`` or ``drafter``."""
+    """Arguments of ``WanTransformer3DModel`` for ``target``, ``shallow`` or ``drafter``."""
     return {
         "patch_size": (1, 2, 2),
         "num_attention_heads": HEADS,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from adapters.tiny.averaging import RunningAverage
 from video_ar.schedule import few_steps, sigma_grid
 
+from .deepening import deepen
 from .parallel import install_parallel, teacher_forced
 from .wan_shape import BLOCK_FRAMES, wan_config
 
@@ -31,13 +32,16 @@ class Trainee(nn.Module):
     """A model and the running average of its weights.
 
     Args:
-        kind: ``target`` or ``drafter``.
+        kind: ``target``, ``shallow`` or ``drafter``.
         decay: Of the average, per step.
+        start: A model to go on from, of the same widths and no more layers.
     """
 
-    def __init__(self, kind: str, decay: float) -> None:
+    def __init__(self, kind: str, decay: float, start: Any | None = None) -> None:
         super().__init__()
         self.model = install_parallel(WanTransformer3DModel(**wan_config(kind)))
+        if start is not None:
+            deepen(self.model, start)
         self.average = RunningAverage(self.model, decay)
 
     def update_average(self) -> None:

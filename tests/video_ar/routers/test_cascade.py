@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.video_ar.routers.world import accepts, counting, frame_scores, run, unasked
+from tests.video_ar.routers.world import accepts, counting, frame_scores, run, unasked, unreferred
 from video_ar.routers import BlockEvidence, Cascade, Decision, Forced, Threshold, route
 
 TAUS = (-math.inf, -2.5, -1.8, -1.2, -0.6, math.inf)
@@ -18,7 +18,7 @@ SUBSET = (0, 4, 7, 11)
 def decide(router: Cascade | Threshold, scores: Tensor) -> tuple[Decision, list[int]]:
     asked: list[int] = []
     evidence = BlockEvidence(0, 1, len(scores))
-    return route(router, evidence, counting(scores, asked), unasked), asked
+    return route(router, evidence, counting(scores, asked), unasked, unreferred), asked
 
 
 def orders(count: int, frames: int) -> list[tuple[int, ...] | None]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from tests.video_ar.routers.world import accepts, run
 from video_ar.routers import (
+    AskReference,
     BlockEvidence,
     Budget,
     Cascade,
@@ -17,6 +19,7 @@ from video_ar.routers import (
     Forced,
     MoreScores,
     Random,
+    Relative,
     Router,
     Stride,
     TargetOnly,
@@ -50,6 +53,20 @@ def test_needs_are_those_of_the_inner_router(inner: Router) -> None:
         assert router.needs_pixels == inner.needs_pixels
     assert Forced({0}, inner).certificate == inner.certificate
     assert not Budget(3, inner=inner).certificate.lossless
+
+
+def test_relative_scores_are_differences() -> None:
+    router = Relative(Threshold(-0.5))
+    first = BlockEvidence(0, 3, 2)
+    assert not router.decide(first).accept
+    second = BlockEvidence(1, 3, 2, history=(REFUSED,), scores={0: -3.0, 1: -3.4})
+    assert router.decide(second) == AskReference()
+    for reference, kept in ((-3.0, True), (-2.8, False), (math.nan, False)):
+        decision = router.decide(replace(second, reference=reference))
+        assert decision.accept == kept
+        assert decision.score == pytest.approx(-3.4 - reference, nan_ok=True)
+    assert router.needs_scores
+    assert router.certificate == Threshold(0.0).certificate
 
 
 @pytest.mark.parametrize("most", [0, 1, 3, 9])

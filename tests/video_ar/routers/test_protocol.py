@@ -7,6 +7,7 @@ import torch
 
 from video_ar.routers import (
     Answer,
+    AskReference,
     AskTarget,
     BlockEvidence,
     Decision,
@@ -59,13 +60,19 @@ def test_a_router_that_never_decides_is_stopped() -> None:
     def ask(wish: Answer) -> Decision:
         evidence = BlockEvidence(0, 1, 2)
         return route(
-            Undecided(wish), evidence, lambda frames: torch.zeros(len(frames)), lambda step: (0.0,)
+            Undecided(wish),
+            evidence,
+            lambda frames: torch.zeros(len(frames)),
+            lambda step: (0.0,),
+            lambda: 0.0,
         )
 
     with pytest.raises(ValueError, match=r"router 'undecided' asks again for frames \(0,\)"):
         ask(MoreScores((0,)))
     with pytest.raises(ValueError, match="asks again for what the target sees at step 1 of block"):
         ask(AskTarget(1))
+    with pytest.raises(ValueError, match="asks again for the score of the target's last block"):
+        ask(AskReference())
 
 
 def test_known_scores_are_not_asked_for_again() -> None:

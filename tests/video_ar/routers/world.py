@@ -34,9 +34,8 @@ def run(
         kept = tuple(decision.accept for decision in history)
         asked: list[int] = []
         evidence = BlockEvidence(block, blocks, frames, history=history, earlier=earlier)
-        decision = route(
-            router, evidence, counting(frame_scores(video, block, kept), asked), unasked
-        )
+        score = counting(frame_scores(video, block, kept), asked)
+        decision = route(router, evidence, score, unasked, unreferred)
         history = (*history, decision)
         scored.append(len(asked))
     return list(history), scored
@@ -54,6 +53,10 @@ def counting(scores: Tensor, asked: list[int]) -> Callable[[tuple[int, ...]], Te
 
 def unasked(step: int) -> tuple[float, ...]:
     raise AssertionError(f"nobody needs the target's word at step {step}")
+
+
+def unreferred() -> float:
+    raise AssertionError("nobody needs a score of the target's own block")
 
 
 def accepts(decisions: list[Decision]) -> list[bool]:

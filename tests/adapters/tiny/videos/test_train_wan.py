@@ -11,7 +11,7 @@ from torch import Tensor
 
 from adapters.tiny.videos import text_encoder, train_wan, wan_trainee
 from adapters.tiny.videos.parallel import install_parallel
-from adapters.tiny.videos.vae_shape import build_vae, plain_vae
+from adapters.tiny.videos.vae_shape import FIRST_SHAPE, build_vae, plain_vae
 from adapters.tiny.videos.wan_shape import BLOCK_FRAMES, DRAFTER, TARGET
 from adapters.tiny.videos.wan_trainee import GUIDANCE, wan_loss
 from adapters.wan.checkpoints import load_wan, save_folder
@@ -72,7 +72,7 @@ def test_a_teacher_adds_the_distance_from_its_velocities() -> None:
 
 def test_training_in_stages_resumes_and_writes_its_card(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    vae = plain_vae(build_vae(), torch.zeros(12), torch.ones(12))
+    vae = plain_vae(build_vae(FIRST_SHAPE), torch.zeros(12), torch.ones(12))
     save_folder(vae, tmp_path / "vae", torch.bfloat16)
     text_encoder.build_text_encoder().save_pretrained(tmp_path / "text")
     text_encoder.build_tokenizer().save_pretrained(tmp_path / "text")
