@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from adapters.tiny.videos import text_encoder, train_wan, wan_trainee
+from adapters.tiny.videos import own_films, text_encoder, train_wan, wan_trainee
 from adapters.tiny.videos.parallel import install_parallel
 from adapters.tiny.videos.vae_shape import FIRST_SHAPE, build_vae, plain_vae
-from adapters.tiny.videos.wan_shape import BLOCK_FRAMES, DRAFTER, TARGET
+from adapters.tiny.videos.wan_shape import BLOCK_FRAMES, DRAFTER, SHALLOW, TARGET
 from adapters.tiny.videos.wan_trainee import GUIDANCE, wan_loss
 from adapters.wan.checkpoints import load_wan, save_folder
 from tests.adapters.wan.tiny_wan import CHANNELS, TEXT_WIDTH, random_wan
@@ -70,7 +70,9 @@ def test_a_teacher_adds_the_distance_from_its_velocities() -> None:
     assert all(weight.grad is None for weight in teacher.parameters())
 
 
-def test_training_in_stages_resumes_and_writes_its_card(tmp_path: Path) -> None:
+def test_training_in_stages_resumes_and_writes_its_card(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     vae = plain_vae(build_vae(FIRST_SHAPE), torch.zeros(12), torch.ones(12))
     save_folder(vae, tmp_path / "vae", torch.bfloat16)
@@ -80,38 +82,46 @@ def test_training_in_stages_resumes_and_writes_its_card(tmp_path: Path) -> None:
     given = [*given[:1], *(str(tmp_path / one) if "--" not in one else one for one in given[1:])]
     given += ["--films", "1", "--openings", "2", "--held-out", "1", "--rows", "1"]
     given += ["--opening-rows", "2", "--threads", "1"]
-    weak, out = tmp_path / DRAFTER, tmp_path / TARGET
+    weak, shallow, out = tmp_path / DRAFTER, tmp_path / SHALLOW, tmp_path / TARGET
     train_wan.main([DRAFTER, "--out", str(weak), *given, "--steps", "1"])
-    guided = [TARGET, "--out", str(out), "--weak", str(weak), *given]
+    guided = [SHALLOW, "--out", str(shallow), "--weak", str(weak), *given]
     train_wan.main([*guided, "--steps", "1", "1"])
-    first = load_wan(out, dtype=torch.float32).state_dict()
-    card = (out / "README.md").read_text()
+    first = load_wan(shallow, dtype=torch.float32).state_dict()
+    card = (shallow / "README.md").read_text()
     assert "| wan-target | 1 |" in card
     assert "| wan-guided | 1 |" in card
     assert "--weak" in card
     assert "wan-guided" not in (weak / "README.md").read_text()
     train_wan.main([*guided, "--steps", "1", "1"])  # nothing is left to do
-    again = load_wan(out, dtype=torch.float32).state_dict()
+    again = load_wan(shallow, dtype=torch.float32).state_dict()
     assert all(torch.equal(again[name], weight) for name, weight in first.items())
     train_wan.main([*guided, "--steps", "1", "2"])
-    more = load_wan(out, dtype=torch.float32).state_dict()
+    more = load_wan(shallow, dtype=torch.float32).state_dict()
     assert any(not torch.equal(more[name], weight) for name, weight in first.items())
+    grown = [TARGET, "--out", str(out), "--start", str(shallow), "--weak", str(weak), *given]
+    train_wan.main([*grown, "--steps", "1"])
+    assert len(load_wan(out).blocks) > len(load_wan(shallow).blocks)
+    assert "| wan-deepened | 1 |" in (out / "README.md").read_text()
+    monkeypatch.setattr(own_films, "FILMS", 2)
     taught = [DRAFTER, "--out", str(tmp_path / "taught"), "--teacher", str(out), *given]
-    train_wan.main([*taught, "--steps", "1", "1"])
+    train_wan.main([*taught, "--steps", "1", "1", "1"])
     told = load_wan(tmp_path / "taught", dtype=torch.float32).state_dict()
     alone = load_wan(weak, dtype=torch.float32).state_dict()
     assert any(not torch.equal(told[name], weight) for name, weight in alone.items())
     card = (tmp_path / "taught" / "README.md").read_text()
     assert "| wan-drafter | 1 |" in card
     assert "| wan-taught | 1 |" in card
+    assert "| wan-continued | 1 |" in card
     assert "--teacher" in card
 
 
 @pytest.mark.parametrize(
     ("words", "fix"),
     [
-        ([DRAFTER, "--weak", "here"], "--weak is for the target"),
-        ([TARGET, "--teacher", "here"], "--teacher is for the drafter"),
+        ([DRAFTER, "--weak", "here"], "--weak is for the shallow model and the target"),
+        ([TARGET, "--weak", "here"], "grows from a shallow model: --start"),
+        ([SHALLOW, "--start", "here"], "grows from a shallow model: --start"),
+        ([SHALLOW, "--teacher", "here"], "--teacher is for the drafter"),
     ],
 )
 def test_wrong_words_are_refused_before_work(words: list[str], fix: str, capsys) -> None:
