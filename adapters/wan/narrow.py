@@ -1,8 +1,8 @@
 """Wan's autoencoder with few channels, on a CPU: the same pictures several times sooner.
 
-There, 3-D convolutions of few channels take most of a decoding, and norms over a dimension that
-does not lie together in memory most of the rest. Both are computed in another order here, so
-results agree with diffusers' up to rounding.
+There, 3-D convolutions of few channels take most of a decoding, and norms and upsampling over a
+dimension that does not lie together in memory most of the rest. They are computed in another order
+here, so results agree with diffusers' up to rounding.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanRMS_norm
+from diffusers.models.autoencoders.autoencoder_kl_wan import (
+    WanCausalConv3d,
+    WanRMS_norm,
+    WanUpsample,
+)
 from torch import Tensor
 
 # Up to so many channels the way through 2-D convolutions is quicker (2 to 15 times at 8 to 32,
@@ -25,7 +29,18 @@ class FlatCausalConv3d(WanCausalConv3d):
     The 2-D convolution has the filters of all time steps side by side; what they give for
     neighbouring frames is then shifted and added. The bias comes with the last step, which is the
     frame itself: earlier ones may lie before the start, where there is nothing.
+
+    Attributes:
+        laid_out: Filters and bias in this order, where they no longer change; else None.
     """
+
+    laid_out: tuple[Tensor, Tensor] | None = None
+
+    def lay_out(self) -> tuple[Tensor, Tensor]:
+        """The filters of all time steps side by side, and their biases."""
+        filters = self.weight.permute(2, 0, 1, 3, 4).flatten(0, 1)
+        bias = F.pad(self.bias, (self.out_channels * (self.kernel_size[0] - 1), 0))
+        return filters.contiguous(memory_format=torch.channels_last), bias
 
     def forward(self, x: Tensor, cache_x: Tensor | None = None) -> Tensor:
         """As diffusers': ``x`` ``(batch, channels, frames, height, width)`` after the cached."""
@@ -35,11 +50,10 @@ class FlatCausalConv3d(WanCausalConv3d):
             ahead -= cache_x.shape[2]
         batch, _, frames, _, _ = x.shape
         depth, stride = self.kernel_size[0], self.stride[0]
-        filters = self.weight.permute(2, 0, 1, 3, 4).flatten(0, 1)
-        bias = F.pad(self.bias, (self.out_channels * (depth - 1), 0))
+        filters, bias = self.laid_out or self.lay_out()
         spread = F.conv2d(
             x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last),
-            filters.contiguous(memory_format=torch.channels_last),
+            filters,
             bias,
             stride=self.stride[1:],
             padding=(rim, side),
@@ -68,11 +82,21 @@ class SummedRMSNorm(WanRMS_norm):
         return normed + self.bias if torch.is_tensor(self.bias) else normed
 
 
+class ChannelsLastUpsample(WanUpsample):
+    """Twice as many pixels; ten times sooner where the channels lie together."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As diffusers'."""
+        out: Tensor = super().forward(x.contiguous(memory_format=torch.channels_last))
+        return out
+
+
 def hasten_narrow(vae: Any) -> Any:
-    """Let narrow convolutions and the norms of an autoencoder work as above; weights stay.
+    """Let an autoencoder's narrow convolutions, norms and upsampling work as above; weights stay.
 
     Args:
-        vae: An ``AutoencoderKLWan`` on a CPU; changed in place.
+        vae: An ``AutoencoderKLWan`` on a CPU; changed in place. Frozen weights are laid out now, so
+            that they have to be in their place and number format.
 
     Returns:
         The same.
@@ -80,8 +104,11 @@ def hasten_narrow(vae: Any) -> Any:
     for part in vae.modules():
         if type(part) is WanRMS_norm:
             part.__class__ = SummedRMSNorm
+        elif type(part) is WanUpsample:
+            part.__class__ = ChannelsLastUpsample
         elif type(part) is WanCausalConv3d and _narrow(part):
             part.__class__ = FlatCausalConv3d
+            part.laid_out = None if part.weight.requires_grad else part.lay_out()
     return vae
 
 
