@@ -158,10 +158,12 @@ class BlockCausalWan:
         times = _timesteps(timestep, latents, tokens)
         segments = cache.plan(sizes)
         # The prompt's keys are at hand, so its states are not read; one row of zeros stands in.
-        unread = latents.new_zeros(batch, 1, self.model.config.text_dim, dtype=self.model.dtype)
+        # Asking the model for its number format would walk through all of it.
+        dtype = self.model.patch_embedding.weight.dtype
+        unread = latents.new_zeros(batch, 1, self.model.config.text_dim, dtype=dtype)
         with running(Pass(cache, segments, rotation, context.text)):
             (velocity,) = self.model(
-                hidden_states=latents.to(self.model.dtype),
+                hidden_states=latents.to(dtype),
                 timestep=times,
                 encoder_hidden_states=unread,
                 return_dict=False,

@@ -122,11 +122,12 @@ class FarWan:
         mask: Tensor | None,
     ) -> Any:
         """The model's own cached paths: the one that reads, or the one that denoises."""
+        dtype = self.model.patch_embedding.weight.dtype
         return self.model(
-            hidden_states=latents.transpose(1, 2).to(self.model.dtype),
+            hidden_states=latents.transpose(1, 2).to(dtype),
             timestep=start,
             r_timestep=end,
-            encoder_hidden_states=text.to(self.model.dtype),
+            encoder_hidden_states=text.to(dtype),
             chunk_partition=[self.block_frames] * (count if reading else count + 1),
             kv_cache=layers,
             kv_cache_flag={"is_cache_step": reading, "num_cached_chunks": count},

@@ -65,6 +65,10 @@ class WanVae:
         """From the transformer's scale to the autoencoder's."""
         return latents * self._std.to(latents) + self._mean.to(latents)
 
+    def _numbers(self, tensor: Tensor) -> Tensor:
+        """In the autoencoder's number format, read off without a walk through all of it."""
+        return tensor.to(self.vae.post_quant_conv.weight.dtype)
+
     @torch.no_grad()
     def decode(
         self, latents: Tensor, memory: StreamMemory | None = None
@@ -88,7 +92,7 @@ class WanVae:
         self, latents: Tensor, memory: StreamMemory | None = None
     ) -> tuple[Tensor, StreamMemory]:
         """As :meth:`decode`, with gradients and with what lies beyond -1 and 1: for training."""
-        frames = self.vae.post_quant_conv(self.denormalise(latents).to(self.vae.dtype))
+        frames = self.vae.post_quant_conv(self._numbers(self.denormalise(latents)))
         together = max(1, self.cells_at_once // frames[0, 0, 0].numel())
         chunks, first = _chunks(frames, memory, together), memory is None
 
@@ -126,7 +130,7 @@ class WanVae:
                 f"{pixels.shape[2]} pictures leave a rest: give {lead} + a multiple of "
                 f"{self.temporal}"
             )
-        frames = pixels.to(self.vae.dtype)
+        frames = self._numbers(pixels)
         if self.vae.config.patch_size is not None:
             frames = patchify(frames, patch_size=self.vae.config.patch_size)
         chunks = _chunks(frames, memory, self.temporal)
