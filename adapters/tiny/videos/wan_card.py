@@ -33,7 +33,7 @@ blocks, which have only the prompt to go by, are most of the rows: {rows.films} 
 {rows.openings} first blocks a step, a loss of each kind. Most noise levels are those of the four
 steps. Clean blocks carry a little noise. The weights are a running average (decay {decay} a step).
 {sentences}
-bfloat16 autocast. These commands, one after another, repeat it; each continues after a kill:
+bfloat16 autocast. These commands, one after another, repeat it{between}, and go on after a kill:
 
 ```
 {commands}
@@ -82,11 +82,13 @@ _TARGET = (
     f"    --start {_WORK}/shallow --weak {_WORK}/alone"
 )
 _DRAFTER = f"{_SCRIPT} {DRAFTER} --out {_WEIGHTS}/drafter \\\n    --teacher {_WEIGHTS}/target"
-_COMMANDS = {
-    SHALLOW: (_ALONE, _SHALLOW),
-    TARGET: (_ALONE, _SHALLOW, _TARGET),
-    DRAFTER: (_ALONE, _SHALLOW, _TARGET, _DRAFTER),
+_COMMANDS = {  # by the last stage
+    "wan-drafter": (_ALONE,),
+    "wan-guided": (_ALONE, _SHALLOW),
+    "wan-deepened": (_ALONE, _SHALLOW, _TARGET),
+    "wan-continued": (_ALONE, _DRAFTER),
 }
+_BETWEEN = ", the target's\nown between them"
 
 
 def write_wan_card(
@@ -133,7 +135,8 @@ def write_wan_card(
         rows=rows,
         decay=decay,
         sentences="\n".join(_SENTENCES[name].format(own=OWN_ROWS) for name in special),
-        commands="\n".join(_COMMANDS[kind]),
+        commands="\n".join(_COMMANDS[stages[-1]]),
+        between=_BETWEEN if stages[-1] == "wan-continued" else "",
         loss=loss,
         scores=_table(json.loads(scores.read_text())) if scores.exists() else "Not measured yet.",
     )
