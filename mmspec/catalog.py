@@ -221,6 +221,7 @@ _VIDEO: dict[str, Any] = {
     "trained": True,
     "needs": "a smaller video model with the target's autoencoder and blocks",
     "units": "blocks",
+    "options": ("draft_steps",),
     "pace": "video_ar.building:pace",
 }
 _SDVG = "SDVG, arXiv 2604.17397"

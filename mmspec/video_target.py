@@ -17,12 +17,14 @@ class VideoDefaults:
         height: Of a picture, in pixels.
         width: Of a picture, in pixels.
         fps: Pictures a second.
+        draft_steps: Steps of a block where the model drafts for another; None for all.
     """
 
     blocks: int = 7
     height: int = 480
     width: int = 832
     fps: float = 16.0
+    draft_steps: int | None = None
 
 
 class VideoTarget(Protocol):

@@ -125,8 +125,9 @@ def _threshold_of(options: Mapping[str, Any], scorer: FrameScorer) -> float:
     return float(found)
 
 
+@takes({"draft_steps": whole(1)})
 def build_drafter(context: BuildContext) -> BlockDrafter:
-    """A second model drafts.
+    """A second model drafts, in ``draft_steps`` steps: its own number by default, or all.
 
     Raises:
         ValueError: The two models do not make the same blocks.
@@ -141,7 +142,8 @@ def build_drafter(context: BuildContext) -> BlockDrafter:
             f"target and drafter do not make the same blocks ({one} and {other}); load a pair of "
             "one family"
         )
-    return BlockDrafter(draft.model)
+    own = getattr(getattr(draft, "defaults", None), "draft_steps", None)
+    return BlockDrafter(draft.model, steps=context.options.get("draft_steps", own))
 
 
 def pace(pacer: Pacer, options: Mapping[str, Any]) -> AskRouter:

@@ -21,10 +21,14 @@ class BlockDrafter:
     Args:
         model: The drafting model.
         name: For the trace.
+        steps: Steps of the schedule that it runs, the first ones; None runs all. A block that goes
+            on from a clean past is often decided by the first.
     """
 
-    def __init__(self, model: VideoModel, name: str = "draft-video") -> None:
-        self.model, self.name = model, name
+    def __init__(
+        self, model: VideoModel, name: str = "draft-video", steps: int | None = None
+    ) -> None:
+        self.model, self.name, self.steps = model, name, steps
         self._own: Follower | None = None
 
     def reset(self) -> None:
@@ -40,7 +44,7 @@ class BlockDrafter:
             self._own = Follower(self.model, state.request)
         seconds: dict[str, float] = {}
         with timed(seconds, "draft", state.device):
-            made = self._own.make(state.blocks)
+            made = self._own.make(state.blocks, steps=self.steps)
         units = made.x0.unsqueeze(1)
         healthy = units.isfinite().flatten(1).all(1)
         law = Drafted(made, seconds["draft"])

@@ -56,6 +56,7 @@ class Follower:
         start: Tensor | None = None,
         start_step: int = 0,
         known: Tensor | None = None,
+        steps: int | None = None,
     ) -> Rollout:
         """Make the block that follows; commits nothing.
 
@@ -64,6 +65,7 @@ class Follower:
             start: What enters ``start_step``; None begins with the block's own noise.
             start_step: The first step to run.
             known: What :meth:`predict` said of that start.
+            steps: Stop after so many; None runs all that are left.
         """
         step_noise = self._noise(blocks)
         self.catch_up(blocks)
@@ -75,6 +77,7 @@ class Follower:
             self._request.schedule,
             start_step,
             known,
+            steps,
         )
         self.evaluations += made.evaluations
         return made

@@ -50,6 +50,8 @@ class Rollout:
         clean: The block that each of these steps predicted; the last one is ``x0``.
         start_step: The step of the first of ``states``.
         evaluations: Evaluations of the network.
+        left_out: What would have entered a step after those that were run, where the rollout
+            stopped early; None where it did not.
     """
 
     x0: Tensor
@@ -57,14 +59,19 @@ class Rollout:
     clean: tuple[Tensor, ...]
     start_step: int = 0
     evaluations: int = 0
+    left_out: Callable[[int], Tensor] | None = None
 
     def state(self, step: int) -> Tensor:
         """What entered ``step``, to be handed to another model; after the last step, the block.
+
+        Steps that were left out kept the block of the step before.
 
         Raises:
             ValueError: The step was not run here.
         """
         end = self.start_step + len(self.states)
+        if self.left_out is not None and step >= end:
+            return self.left_out(step)
         if step == end:
             return self.x0
         if not self.start_step <= step < end:
@@ -72,12 +79,14 @@ class Rollout:
         return self.states[step - self.start_step]
 
     def prediction(self, step: int) -> Tensor:
-        """The block that ``step`` predicted.
+        """The block that ``step`` predicted, or kept.
 
         Raises:
             ValueError: The step was not run here.
         """
         end = self.start_step + len(self.states)
+        if self.left_out is not None and step >= end:
+            return self.x0
         if not self.start_step <= step < end:
             raise ValueError(f"steps {self.start_step} to {end - 1} were run here, not {step}")
         return self.clean[step - self.start_step]
@@ -91,6 +100,7 @@ def rollout(
     schedule: Schedule,
     start_step: int = 0,
     known: Tensor | None = None,
+    steps: int | None = None,
 ) -> Rollout:
     """Make one block.
 
@@ -105,35 +115,55 @@ def rollout(
         start_step: The first step to run. ``len(schedule)`` runs none: ``start`` is the block.
         known: What :func:`predict` said of ``start`` at ``start_step``, which saves the evaluation;
             the block is the same, bit for bit.
+        steps: Stop after so many and take the block as it is then; None runs all that are left.
 
     Raises:
-        ValueError: The schedule has no such step.
+        ValueError: The schedule has no such step, or no step is to be run.
     """
     count = len(schedule)
+    if steps is not None and steps < 1:
+        raise ValueError(f"a block takes at least one step, not {steps}")
     if not 0 <= start_step <= count:
         raise ValueError(f"start_step is a number from 0 to {count}, not {start_step}")
+
+    def entering(step: int) -> Tensor:
+        """What enters a step after those that were run; after the last one, the block."""
+        if step == count:
+            return x0
+        if step > count:
+            raise ValueError(f"a block has {count} steps, so that none is step {step}")
+        before = schedule.sigmas[start_step + len(states) - 1]
+        return _entering(schedule, step, x0, states[-1], before, step_noise)
+
     x0 = start
+    end = count if steps is None else min(count, start_step + steps)
     states: list[Tensor] = []
     clean: list[Tensor] = []
-    for step in range(start_step, count):
+    for step in range(start_step, end):
         first = step == start_step
-        state = start if first else _entering(schedule, step, x0, states[-1], step_noise)
+        state = start if first else entering(step)
         saved = known if first else None
         x0 = predict(model, context, state, schedule, step) if saved is None else saved
         states.append(state)
         clean.append(x0)
     saves = known is not None and start_step < count
-    return Rollout(x0, tuple(states), tuple(clean), start_step, len(states) - saves)
+    stopped = entering if end < count else None
+    return Rollout(x0, tuple(states), tuple(clean), start_step, len(states) - saves, stopped)
 
 
 def _entering(
-    schedule: Schedule, step: int, x0: Tensor, before: Tensor, step_noise: Callable[[int], Tensor]
+    schedule: Schedule,
+    step: int,
+    x0: Tensor,
+    before: Tensor,
+    level: float,
+    step_noise: Callable[[int], Tensor],
 ) -> Tensor:
-    """What enters a step after one that started from ``before`` and predicted ``x0``."""
+    """What enters a step after one from ``before``, of noise ``level``, that predicted ``x0``."""
     sigma = schedule.sigmas[step]
     if schedule.fresh:
         return renoise(x0, step_noise(step), sigma)
-    return straight_on(x0, before, schedule.sigmas[step - 1], sigma)
+    return straight_on(x0, before, level, sigma)
 
 
 def predict(

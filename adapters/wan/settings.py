@@ -37,6 +37,8 @@ class WanSettings:
         height: Of a picture, likewise.
         width: Of a picture, likewise.
         fps: Pictures a second, likewise.
+        draft_steps: Steps of a block, the first ones, that are enough where the model drafts for
+            another; None for all.
         shared: Folder with the autoencoder and the text encoder, relative to that of the file.
     """
 
@@ -55,6 +57,7 @@ class WanSettings:
     height: int = _DEFAULTS.height
     width: int = _DEFAULTS.width
     fps: float = _DEFAULTS.fps
+    draft_steps: int | None = None
     shared: str | None = None
 
     @property
@@ -75,7 +78,7 @@ class WanSettings:
     @property
     def defaults(self) -> VideoDefaults:
         """What is made where the call does not say."""
-        return VideoDefaults(self.blocks, self.height, self.width, self.fps)
+        return VideoDefaults(self.blocks, self.height, self.width, self.fps, self.draft_steps)
 
     def changed(self, given: Mapping[str, Any], source: str) -> WanSettings:
         """With some values replaced.
@@ -137,7 +140,7 @@ def read_settings(
 
 
 _FLAGS = ("warp", "final_zero_step", "fresh", "reencode")
-_OPTIONAL = ("window", "rebuild")
+_OPTIONAL = ("window", "rebuild", "draft_steps")
 _REAL = ("shift", "fps")
 
 

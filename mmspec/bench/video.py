@@ -27,6 +27,7 @@ RELATIVE, RELATIVE_EARLY = "sdvg relative", "sdvg-hybrid relative by four frames
 KEPT = (0.4, 0.7)  # of all blocks, by the router that finds its threshold itself
 STRIDES = (2, 3)
 BUDGETS = (2, 3, 4)
+ONE_STEP = "the target, one step after the first block"
 CALIBRATION_FILMS = 16  # of prompts that are not measured
 
 
@@ -39,12 +40,14 @@ class Setting:
         knob: What distinguishes this one.
         options: Of the method.
         method: Row in the catalog; the label where it is empty.
+        itself: Whether the target drafts for itself.
     """
 
     label: str
     knob: str
     options: Mapping[str, Any]
     method: str = ""
+    itself: bool = False
 
     @property
     def name(self) -> str:
@@ -53,7 +56,8 @@ class Setting:
 
     def engine(self, target: Any, drafter: Any) -> Engine:
         """Our loop with this router."""
-        return engine_for(target, drafter, self.method or self.label, self.options)
+        by = target if self.itself else drafter
+        return engine_for(target, by, self.method or self.label, self.options)
 
 
 @dataclass(frozen=True)
@@ -126,7 +130,13 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
     """
     rewarded = {"scorer": reward}
     related = {**rewarded, "relative": True}
-    found: list[Setting] = [Setting("draft-only", "", {}), Setting("first-block", "", {})]
+    whole = {"draft_steps": len(target.schedule)}
+    found: list[Setting] = [
+        Setting("draft-only", "", {}),
+        Setting("first-block", "", {}),
+        Setting("first-block", f"steps={whole['draft_steps']}", whole),
+        Setting(ONE_STEP, "", {"draft_steps": 1}, "first-block", itself=True),
+    ]
     found += [Setting("stride", f"k={k}", {"k": k}) for k in STRIDES]
     found += [
         Setting("budget", f"blocks={count}", {"max_target_blocks": count}) for count in BUDGETS

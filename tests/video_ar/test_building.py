@@ -58,6 +58,20 @@ def test_every_method_runs_and_keeps_its_word(row: catalog.Method) -> None:
     assert same(film(engine.plain(), 3), plain)
 
 
+@pytest.mark.parametrize("method", ["first-block", "sdvg-hybrid", "target-check"])
+def test_a_drafter_in_fewer_steps(method: str) -> None:
+    """Fewer evaluations of the drafter; refused blocks are still the target's own."""
+    drafter = target(0.2)
+    options = {**STILL, "threshold": 9.0} if method == "sdvg-hybrid" else {}
+    recipe = Recipe.choose(method, drafter, family="video", strict=True, draft_steps=1, **options)
+    drawn = film(recipe.engine(target(), lambda path: path), 3)
+    drafts = sum("draft" in record.seconds for record in drawn.records)
+    assert drafter.model.evaluations == drafts == BLOCKS - 1
+    if method == "sdvg-hybrid":
+        again = film(made(method, stitch=0, draft_steps=1, **options), 3)
+        assert same(again, film(made("none"), 3))
+
+
 def test_plain_decoding_is_exact() -> None:
     engine = made("none")
     assert isinstance(engine.pacer, Plain)
@@ -67,6 +81,8 @@ def test_plain_decoding_is_exact() -> None:
 
 def test_options_reach_the_routers() -> None:
     assert rule("random", rate=0.3, router_seed=5).router == Forced({0}, Random(0.3, 5))
+    assert made("first-block", draft_steps=2).drafter.steps == 2
+    assert made("first-block").drafter.steps is None
     relative = {"scorer": "sharpness", "relative": True}
     assert rule("sdvg", **relative).router == Forced({0}, Relative(Threshold(0.0)))
     relative["threshold"] = -0.5

@@ -86,6 +86,34 @@ def test_handing_over_to_oneself_changes_nothing(noise: Callable[[int], Tensor],
     assert torch.equal(rest.state(step), whole.state(step))
 
 
+@pytest.mark.parametrize("fresh", [True, False])
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_a_rollout_that_stops_early(
+    noise: Callable[[int], Tensor], steps: int, fresh: bool
+) -> None:
+    """Its steps are those of the whole one; what was left out keeps the last guess."""
+    schedule = few_steps(fresh=fresh)
+    whole = rollout(Toy(0.7), [], noise(0), noise, schedule)
+    model = Toy(0.7)
+    made = rollout(model, [], noise(0), noise, schedule, steps=steps)
+    assert made.evaluations == len(model.asked) == steps
+    assert torch.equal(made.x0, whole.clean[steps - 1])
+    for step in range(steps + 1):  # what enters the first step left out is still the same
+        assert torch.equal(made.state(step), whole.state(step))
+    for step in range(steps, 4):
+        assert torch.equal(made.prediction(step), made.x0)
+        sigma, before = schedule.sigmas[step], schedule.sigmas[steps - 1]
+        straight = made.x0 + (whole.state(steps - 1) - made.x0) * sigma / before
+        wanted = (1 - sigma) * made.x0 + sigma * noise(step) if fresh else straight
+        torch.testing.assert_close(made.state(step), wanted)
+    assert torch.equal(made.state(4), made.x0)
+    with pytest.raises(ValueError, match="none is step 5"):
+        made.state(5)
+    assert torch.equal(rollout(Toy(0.7), [], noise(0), noise, schedule, steps=9).x0, whole.x0)
+    with pytest.raises(ValueError, match="at least one step, not 0"):
+        rollout(Toy(0.7), [], noise(0), noise, schedule, steps=0)
+
+
 def test_stitching_lies_between_restarting_and_accepting(noise: Callable[[int], Tensor]) -> None:
     schedule, drafter, target = few_steps(), Toy(0.2), Toy(0.9)
     draft = rollout(drafter, [], noise(0), noise, schedule)

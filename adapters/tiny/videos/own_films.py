@@ -27,6 +27,9 @@ from .vae_shape import CHANNELS, GRID_SIDE
 from .wan_shape import BLOCK_FRAMES, BLOCKS
 
 FILMS, STEPS = 256, 250  # films of a round, and steps that learn from them
+# Share of blocks at the first step beside those that fall there by chance: it decides most, and a
+# drafter may run no other.
+AT_FIRST = 0.5
 _AT_ONCE = 32
 _SHAPE = (CHANNELS, BLOCK_FRAMES, GRID_SIDE, GRID_SIDE)
 
@@ -93,6 +96,7 @@ def continued_loss(model: Any, teacher: Any, films: Continued, seed: int) -> Ten
     count, steps = films.guesses.shape[:2]
     sigmas = torch.tensor(few_steps().sigmas)
     step = torch.randint(0, steps, (count, BLOCKS), generator=generator)
+    step[torch.rand(step.shape, generator=generator) < AT_FIRST] = 0
     levels = sigmas[step]
     by_frame = step.repeat_interleave(BLOCK_FRAMES, dim=1)[:, None, None, :, None, None]
     # Before the first step there is no guess, and the level of the noise leaves room for none.

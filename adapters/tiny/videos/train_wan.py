@@ -32,7 +32,7 @@ from .store import FilmData, stored_films
 from .text_encoder import encode
 from .wan_card import write_wan_card
 from .wan_lessons import CONTINUED, Lessons, Rows
-from .wan_shape import DRAFTER, SHALLOW, TARGET, WAN_SETTINGS
+from .wan_shape import DRAFT_STEPS, DRAFTER, SHALLOW, TARGET, WAN_SETTINGS
 from .wan_trainee import Trainee, wan_loss
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
         train(stage, trainee, lessons.of(stage.name, number), options.work)
     trainee.update_average()
     save_folder(trainee.averaged, options.out, torch.bfloat16)
-    WAN_SETTINGS.save(options.out)
+    replace(WAN_SETTINGS, draft_steps=DRAFT_STEPS if kind == DRAFTER else None).save(options.out)
     loss = held_out_loss(trainee.averaged, unseen, text, options.rows)
     log.info("held out: %.4f", loss)
     write_wan_card(
