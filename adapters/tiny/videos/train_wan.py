@@ -44,7 +44,7 @@ STAGES = {
 # Later stages: the target's with guidance away from the drafter, and the same again with more
 # layers; the drafter's with the target's velocities to match, on true films and then on its own.
 GUIDED = Stage("wan-guided", steps=7200, rate=2e-3, warmup=100, decay=1.0, save_every=100)
-DEEPENED = Stage("wan-deepened", steps=3000, rate=1.5e-3, warmup=100, decay=1.0, save_every=100)
+DEEPENED = Stage("wan-deepened", steps=4500, rate=1.5e-3, warmup=100, decay=1.0, save_every=100)
 TAUGHT = Stage("wan-taught", steps=1400, rate=2e-3, warmup=50, decay=1.0, save_every=100)
 GOING_ON = Stage(CONTINUED, steps=3000, rate=1.5e-3, warmup=50, decay=1.0, save_every=STEPS)
 FILMS, OPENINGS, HELD_OUT_FILMS = 1000, 16000, 64
