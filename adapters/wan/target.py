@@ -138,7 +138,7 @@ class WanTarget(BlockTarget):
             ValueError: Sides that the model cannot cut into patches, or text states that do not
                 fit it.
         """
-        sides = [2 ** len(self.vae.vae.config.temperal_downsample) * one for one in self._patch()]
+        sides = [self.vae.spatial * one for one in self._patch()]
         if height < 1 or width < 1 or height % sides[0] or width % sides[1]:
             raise ValueError(
                 f"pictures of {width} x {height} cannot be made: width must be a multiple of "
@@ -150,8 +150,8 @@ class WanTarget(BlockTarget):
                 f"the model reads text states of shape (1, tokens, {self.format.text_width}), the "
                 f"encoder gave {tuple(text.shape)}"
             )
-        scale = [side // patch for side, patch in zip(sides, self._patch(), strict=True)]
-        shape = (self.format.channels, self.format.frames, height // scale[0], width // scale[1])
+        cells = height // self.vae.spatial, width // self.vae.spatial
+        shape = (self.format.channels, self.format.frames, *cells)
         return VideoRequest(
             blocks=blocks,
             shape=shape,

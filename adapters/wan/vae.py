@@ -45,6 +45,10 @@ class WanVae:
         cells_at_once: Frames after the first are decoded together while they have no more latent
             cells than this; one by one by default, as diffusers does, which takes least memory.
 
+    Attributes:
+        temporal: Pictures of a latent frame after the first.
+        spatial: Pixels of a latent cell, in height and in width.
+
     Raises:
         ValueError: It is set to work in tiles, whose memories would be one for each tile.
     """
@@ -53,7 +57,9 @@ class WanVae:
         if vae.use_tiling:
             raise ValueError("streaming keeps one memory for the whole picture; disable tiling")
         self.vae, self.cells_at_once = vae, cells_at_once
-        self.temporal = 2 ** sum(vae.config.temperal_downsample)
+        halvings = vae.config.temperal_downsample
+        self.temporal = 2 ** sum(halvings)
+        self.spatial = 2 ** len(halvings) * (vae.config.patch_size or 1)
         self._mean = torch.tensor(vae.config.latents_mean).view(1, -1, 1, 1, 1)
         self._std = torch.tensor(vae.config.latents_std).view(1, -1, 1, 1, 1)
 

@@ -24,9 +24,11 @@ HYBRID_RATES = (0.1, 0.5)
 EARLY = "sdvg-hybrid by four frames"  # the published cascade, which keeps a block early
 # Scores counted from those of the target's own last block.
 RELATIVE, RELATIVE_EARLY = "sdvg relative", "sdvg-hybrid relative by four frames"
+TWO_FORCED = ", two blocks forced"
 KEPT = (0.4, 0.7)  # of all blocks, by the router that finds its threshold itself
 STRIDES = (2, 3)
 BUDGETS = (2, 3, 4)
+ALL_STEPS = "first-block, drafts in all steps"
 ONE_STEP = "the target, one step after the first block"
 CALIBRATION_FILMS = 16  # of prompts that are not measured
 
@@ -48,6 +50,11 @@ class Setting:
     options: Mapping[str, Any]
     method: str = ""
     itself: bool = False
+
+    @property
+    def other_drafter(self) -> bool:
+        """Whether drafts are made in another way than those of all other settings."""
+        return self.itself or "draft_steps" in self.options
 
     @property
     def name(self) -> str:
@@ -131,10 +138,11 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
     rewarded = {"scorer": reward}
     related = {**rewarded, "relative": True}
     whole = {"draft_steps": len(target.schedule)}
+    second = {**related, "forced": (0, 1)}
     found: list[Setting] = [
         Setting("draft-only", "", {}),
         Setting("first-block", "", {}),
-        Setting("first-block", f"steps={whole['draft_steps']}", whole),
+        Setting(ALL_STEPS, "", whole, "first-block"),
         Setting(ONE_STEP, "", {"draft_steps": 1}, "first-block", itself=True),
     ]
     found += [Setting("stride", f"k={k}", {"k": k}) for k in STRIDES]
@@ -153,13 +161,16 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
     }
     # The cascade compares the same scores as the method that it makes faster.
     tables["sdvg-hybrid"] = tables[EARLY] = tables["sdvg"]
-    tables[RELATIVE_EARLY] = tables[RELATIVE]
+    for label in (RELATIVE_EARLY, RELATIVE + TWO_FORCED, RELATIVE_EARLY + TWO_FORCED):
+        tables[label] = tables[RELATIVE]
     for label, method, options, rates in (
         ("sdvg", "sdvg", rewarded, RATES),
         ("sdvg-hybrid", "sdvg-hybrid", rewarded, HYBRID_RATES),
         (EARLY, "sdvg-hybrid", {**rewarded, "band": 0.0}, HYBRID_RATES),
         (RELATIVE, "sdvg", related, RATES),
         (RELATIVE_EARLY, "sdvg-hybrid", {**related, "band": 0.0}, HYBRID_RATES),
+        (RELATIVE + TWO_FORCED, "sdvg", second, HYBRID_RATES),
+        (RELATIVE_EARLY + TWO_FORCED, "sdvg-hybrid", {**second, "band": 0.0}, HYBRID_RATES),
         ("temporal-seam", "temporal-seam", {}, RATES),
         ("target-check", "target-check", {}, RATES),
     ):
@@ -190,15 +201,17 @@ def calibrated(
 class Judge:
     """What the small world's judge says of films; one that it has read is not read again.
 
-    A film follows from its prompt, its seed and who made which of its blocks.
+    A film follows from its prompt, its seed, the drafter and who made which of its blocks.
     """
 
     known: dict[Any, dict[str, float]] = field(default_factory=dict)
 
-    def __call__(self, prompt: str, seed: int, authors: Any, pictures: list[Any]) -> Any:
+    def __call__(
+        self, prompt: str, seed: int, drafter: str, authors: Any, pictures: list[Any]
+    ) -> Any:
         import torch
 
-        key = (prompt, seed, authors)
+        key = (prompt, seed, drafter, authors)
         if key not in self.known:
             frames = torch.cat([(one[0].transpose(0, 1).float() + 1) / 2 for one in pictures])
             score = catalog.resolve(catalog.VIDEO_SCORER)
@@ -216,6 +229,8 @@ class VideoContender:
         judge: Shared by all.
         method: Its row in the catalog.
         knob: Its setting.
+        drafter: What to call one that other contenders do not have; its costs are its own, so that
+            what was done is not recorded for the time model.
         trace: Of all runs so far.
         numbers: Of every film by seed: quality, counts of blocks, and seconds by stage.
         earlier: Scores of the films before, for routers that adapt to them.
@@ -226,6 +241,7 @@ class VideoContender:
     judge: Judge
     method: str
     knob: str = ""
+    drafter: str = ""
     trace: Trace = field(default_factory=Trace)
     numbers: dict[int, dict[str, float]] = field(default_factory=dict)
     earlier: list[float] = field(default_factory=list)
@@ -248,8 +264,9 @@ class VideoContender:
         authors = tuple((one.decision == "accepted", one.start_step or 0) for one in records)
         self.earlier += [one.score for one in records if one.score is not None]
         if seed not in self.numbers:
-            quality = self.judge(request.prompt, seed, authors, pictures)
-            self.numbers[seed] = {**quality, **counted(records, len(request.schedule), seconds)}
+            quality = self.judge(request.prompt, seed, self.drafter, authors, pictures)
+            work = {} if self.drafter else counted(records, len(request.schedule), seconds)
+            self.numbers[seed] = {**quality, **work, **shared_out(records)}
         return Outcome(seconds, [list(authors)])
 
     def forget(self) -> None:
@@ -257,7 +274,7 @@ class VideoContender:
 
 
 def counted(records: list[Any], steps: int, seconds: float) -> dict[str, float]:
-    """What was done for a film, and the seconds of its stages.
+    """What was done for a film.
 
     Args:
         records: Of its blocks.
@@ -265,7 +282,11 @@ def counted(records: list[Any], steps: int, seconds: float) -> dict[str, float]:
         seconds: What it took.
     """
     work = catalog.resolve("video_ar.time_model:Record").of(records, steps, seconds)
-    counts = {name: value for name, value in vars(work).items() if name != "seconds"}
+    return {name: value for name, value in vars(work).items() if name != "seconds"}
+
+
+def shared_out(records: list[Any]) -> dict[str, float]:
+    """The target's share of a film's blocks, and the seconds of its stages."""
     share = sum(one.decision != "accepted" for one in records) / len(records)
     stages = {stage: sum(one.seconds.get(stage, 0.0) for one in records) for stage in STAGES}
-    return {**counts, "target_share": share, **stages}
+    return {"target_share": share, **stages}

@@ -78,7 +78,8 @@ def _field(bench: VideoBench, target: Any, drafter: Any) -> list[Contender]:
     field: list[Contender] = [VideoContender(video.BASELINE, plain, judge, "none")]
     for one in video.settings_of(target, drafter, reward, others):
         engine = one.engine(target, drafter)
-        field.append(VideoContender(one.name, engine, judge, one.label, one.knob))
+        other = one.name if one.other_drafter else ""
+        field.append(VideoContender(one.name, engine, judge, one.label, one.knob, other))
     return field
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -48,6 +50,11 @@ def values(table: Records, name: str) -> dict[str, list[float]]:
     return {entry.name: list(entry.values[name]) for entry in table.entries}
 
 
+def modelled(table: Records) -> Records:
+    """Without drafters that the others do not have."""
+    return replace(table, entries=[one for one in table.entries if "scored" in one.values])
+
+
 def test_every_router_takes_part(table):
     methods = {row.name for row in catalog.methods("video") if row.build}
     assert methods - {entry.method for entry in table.entries} == set()
@@ -60,7 +67,9 @@ def test_who_made_the_blocks(table):
     assert shares["draft-only"] == [0.0] * FILMS
     assert shares["first-block"] == [1 / BLOCKS] * FILMS
     assert shares["budget blocks=2"] == [2 / BLOCKS] * FILMS
-    scored = values(table, "scored")
+    for name in (video.ALL_STEPS, video.ONE_STEP):
+        assert shares[name] == [1 / BLOCKS] * FILMS
+    scored = values(modelled(table), "scored")
     assert scored["random rate=0.2"] == [0.0] * FILMS
     assert max(scored["sdvg by rate 0.4"]) == BLOCKS - 1
 
@@ -75,9 +84,20 @@ def test_stages_fit_into_the_time(table):
 def test_films_that_are_the_same_are_read_once(table):
     """Two routers that decide alike make the same film, so their numbers are equal."""
     # The first block and no other.
-    same = [entry for entry in table.entries if entry.values["regenerated"] == [1.0] * FILMS]
+    entries = modelled(table).entries
+    same = [entry for entry in entries if entry.values["regenerated"] == [1.0] * FILMS]
     assert len({entry.values["attribute_accuracy"][0] for entry in same}) == 1
     assert FILMS < len(read) < len(table.entries) * FILMS
+
+
+def test_films_of_another_drafter_are_others(table):
+    """They are read by themselves, and their costs are left out of the time model."""
+    bright = values(table, "attribute_accuracy")
+    films = {tuple(bright[name]) for name in ("first-block", video.ALL_STEPS, video.ONE_STEP)}
+    assert len(films) == 2  # the small drafter runs all of its steps anyway
+    assert bright[video.ALL_STEPS] == bright["first-block"]
+    left = {one.name for one in table.entries} - {one.name for one in modelled(table).entries}
+    assert left == {video.ALL_STEPS, video.ONE_STEP}
 
 
 def test_the_report_names_routers_at_equal_time(table, tmp_path):

@@ -26,12 +26,11 @@ from transformers import PreTrainedTokenizerFast, T5EncoderModel
 from adapters.tiny.run import Stage, train
 from adapters.wan.checkpoints import load_wan, save_folder
 
-from .own_films import STEPS
 from .parallel import install_parallel
 from .store import FilmData, stored_films
 from .text_encoder import encode
 from .wan_card import write_wan_card
-from .wan_lessons import CONTINUED, Lessons, Rows
+from .wan_lessons import Lessons, Rows
 from .wan_shape import DRAFT_STEPS, DRAFTER, SHALLOW, TARGET, WAN_SETTINGS
 from .wan_trainee import Trainee, wan_loss
 
@@ -42,11 +41,10 @@ STAGES = {
     DRAFTER: Stage("wan-drafter", steps=3500, rate=3e-3, warmup=100, decay=0.5, save_every=100),
 }
 # Later stages: the target's with guidance away from the drafter, and the same again with more
-# layers; the drafter's with the target's velocities to match, on true films and then on its own.
+# layers; the drafter's with the target's velocities to match.
 GUIDED = Stage("wan-guided", steps=7200, rate=2e-3, warmup=100, decay=1.0, save_every=100)
 DEEPENED = Stage("wan-deepened", steps=4500, rate=1.5e-3, warmup=100, decay=1.0, save_every=100)
 TAUGHT = Stage("wan-taught", steps=1400, rate=2e-3, warmup=50, decay=1.0, save_every=100)
-GOING_ON = Stage(CONTINUED, steps=3000, rate=1.5e-3, warmup=50, decay=1.0, save_every=STEPS)
 FILMS, OPENINGS, HELD_OUT_FILMS = 1000, 16000, 64
 # A film is decided by its first block, which has only the prompt to go by; what follows mostly goes
 # on. So most rows of a step are first blocks, of films of their own, and cost a twelfth each.
@@ -93,7 +91,7 @@ def main(arguments: list[str] | None = None) -> None:
     data = stored_films(options.video_vae, options.latents, options.films)
     openings = stored_films(options.video_vae, options.latents, options.openings, blocks=1)
     teacher, weaker = _frozen(options.teacher), _frozen(options.weak)
-    later = [GUIDED] * bool(weaker) + [TAUGHT, GOING_ON] * bool(teacher)
+    later = [GUIDED] * bool(weaker) + [TAUGHT] * bool(teacher)
     torch.manual_seed(_SEEDS[kind])
     start = options.start and load_wan(options.start, dtype=torch.float32)
     trainee = Trainee(kind, AVERAGE_DECAY, start)
@@ -104,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     lessons = Lessons(trainee, text, data, openings, rows, teacher, weaker)
     # A model that grew goes on where the two stages of the shallow one ended.
     for number, stage in enumerate(stages, 2 if start else 0):
-        train(stage, trainee, lessons.of(stage.name, number), options.work)
+        train(stage, trainee, lessons.of(number), options.work)
     trainee.update_average()
     save_folder(trainee.averaged, options.out, torch.bfloat16)
     replace(WAN_SETTINGS, draft_steps=DRAFT_STEPS if kind == DRAFTER else None).save(options.out)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from adapters.tiny.curves import cores, plot_curves, read_curves, stage_table
 
-from .wan_lessons import OWN_ROWS, Rows
+from .wan_lessons import Rows
 from .wan_shape import BLOCK_FRAMES, BLOCKS, DRAFTER, SHALLOW, TARGET, wan_config
 
 _CARD = """\
@@ -17,7 +17,7 @@ _CARD = """\
 A diffusers `WanTransformer3DModel` of {layers} layers and {millions:.2f} million parameters
 ({megabytes:.1f} MB in bfloat16) that makes films of plain shapes from prompts such as "a red circle
 moves to the right", block by block: {blocks} blocks of {block_frames} latent frames, 69 pictures of
-64 x 64. Sampled in four steps, noised anew between them.
+64 x 64. Sampled in four steps, noised anew between them.{drafts}
 
 ## Data
 
@@ -66,12 +66,6 @@ _SENTENCES = {
         "`wan-taught` adds to the loss the squared distance from the target's velocities at the "
         "same states."
     ),
-    "wan-continued": (
-        "`wan-continued` learns from films of which the target wrote the first block and the "
-        "drafter, as\nit was then, the rest: in the states that its own guesses led to, the "
-        "squared distance from the\ntarget's velocities is the loss ({own.films} films a step, "
-        "beside {own.openings} true first blocks)."
-    ),
 }
 _SCRIPT = "python -m adapters.tiny.videos.train_wan"
 _WEIGHTS, _WORK = "adapters/tiny/weights/wan", "runs/wan"
@@ -86,8 +80,9 @@ _COMMANDS = {  # by the last stage
     "wan-drafter": (_ALONE,),
     "wan-guided": (_ALONE, _SHALLOW),
     "wan-deepened": (_ALONE, _SHALLOW, _TARGET),
-    "wan-continued": (_ALONE, _DRAFTER),
+    "wan-taught": (_ALONE, _DRAFTER),
 }
+_DRAFTS = " As a drafter it runs the\nfirst of them only."
 _BETWEEN = ", the target's\nown between them"
 
 
@@ -134,9 +129,10 @@ def write_wan_card(
         openings=openings,
         rows=rows,
         decay=decay,
-        sentences="\n".join(_SENTENCES[name].format(own=OWN_ROWS) for name in special),
+        sentences="\n".join(_SENTENCES[name] for name in special),
         commands="\n".join(_COMMANDS[stages[-1]]),
-        between=_BETWEEN if stages[-1] == "wan-continued" else "",
+        drafts=_DRAFTS if kind == DRAFTER else "",
+        between=_BETWEEN if stages[-1] == "wan-taught" else "",
         loss=loss,
         scores=_table(json.loads(scores.read_text())) if scores.exists() else "Not measured yet.",
     )

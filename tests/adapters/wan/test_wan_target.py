@@ -15,6 +15,7 @@ from adapters.wan.target import WanBlocks, WanTarget
 from adapters.wan.vae import WanVae
 from mmspec.assembly import Recipe
 from mmspec.trace import Trace
+from tests.adapters.wan.test_wan_vae import RESIDUAL
 from tests.adapters.wan.tiny_wan import TEXT_WIDTH, random_vae, random_wan
 from video_ar.rewards.sharpness import NegativeTotalVariation
 from video_ar.schedule import few_steps
@@ -93,6 +94,17 @@ def test_reading_late_or_at_once(vae: WanVae) -> None:
     once = film("stride", target(0, vae), target(1, vae), eager=True, k=3)
     torch.testing.assert_close(late[0], once[0], rtol=1e-4, atol=1e-4)
     assert late[2] == ["forced", "accepted", "accepted", "forced"]
+
+
+@pytest.mark.parametrize("shape", [{}, RESIDUAL], ids=["wan21", "wan22"])
+def test_a_request_has_the_cells_that_the_autoencoder_draws(shape: dict[str, Any]) -> None:
+    """Wan 2.2's draws patches of pixels, so that a cell is twice as wide as its halvings say."""
+    stream = WanVae(random_vae(**shape))
+    pixels = stream.spatial * 2
+    wanted = target(0, stream).request("a ball", 2, pixels, 2 * pixels)
+    assert wanted.shape[2:] == (2, 4)
+    pictures, _ = stream.decode(torch.zeros(1, *wanted.shape))
+    assert pictures.shape[3:] == (pixels, 2 * pixels)
 
 
 def test_wrong_requests_are_refused(vae: WanVae) -> None:
