@@ -1,4 +1,4 @@
-r"""Train the embedded video autoencoder: the first one's latents, decoded in a third of the time.
+r"""Train the embedded video autoencoder: the first one's latents, drawn in a third of the time.
 
 Usage: python -m adapters.tiny.videos.train_quick_vae --out adapters/tiny/weights/wan/vae \
            --teacher runs/wan/first-vae

@@ -63,7 +63,7 @@ _QUICK = {
     "{film_every} steps a whole\nfilm",
     "learned": """\
 A first autoencoder of 657 thousand parameters, `train_video_vae`, made the latents. This one has
-the same latents and is decoded in a third of the time: it works on patches of 2 x 2 pixels, as Wan
+the same latents and draws them in a third of the time: it works on patches of 2 x 2 pixels, as Wan
 2.2's does. Its decoder learned to draw the films from the first one's latents, with noise of up to
 {noise:g} deviations on them, for what the transformers make is not perfect either; its encoder
 learned to give those latents ({encoded} first blocks a step). Loss: distance of pictures, plus

@@ -6,10 +6,19 @@ from pathlib import Path
 
 import torch
 
-from adapters.tiny.videos import train_quick_vae
+from adapters.tiny.videos import train_quick_vae, train_video_vae
 from adapters.tiny.videos.vae_shape import FIRST_SHAPE, build_vae, plain_vae
 from adapters.wan.checkpoints import load_vae, save_folder
 from adapters.wan.vae import WanVae
+
+
+def test_the_first_one_learns_in_every_filter() -> None:
+    torch.manual_seed(0)
+    vae = build_vae(FIRST_SHAPE)
+    train_video_vae.vae_loss(vae, 0, 1, 9).backward()
+    for name, weight in vae.named_parameters():
+        assert weight.grad is not None, name
+        assert weight.grad.isfinite().all(), name
 
 
 def test_a_run_keeps_the_scale_of_the_latents_and_resumes(tmp_path: Path) -> None:
