@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ACCURACY = "attribute_accuracy"
+# Labels of a legend that has room beside the panels, and how far below the best a method lies that
+# is not drawn among the others.
+_LONG_LEGEND, _FAR = 12, 0.3
 _GUIDE: dict[str, Any] = {"color": "#808794", "linestyle": "--", "linewidth": 1}
 
 
@@ -113,6 +116,7 @@ def quality(records: Records) -> Figure | None:
         for index, group in enumerate(_by_method(rows)):
             _curve(panel, group, measure, _palette(index))
         panel.set(xlabel="speedup", ylabel=f"{measure.replace('_', ' ')}, %")
+        _closer(panel, rows, measure)
     if biased:
         for index, group in enumerate(_by_method(rows)):
             bias = [row.entry.loop.metrics.bias if row.entry.loop else 0.0 for row in group]
@@ -191,9 +195,13 @@ def _canvas(panels: int, width: float, height: float) -> tuple[Figure, Sequence[
 
 
 def _finished(figure: Figure, legend: Axes) -> Figure:
-    """The legend beside the panels, so that it hides no point."""
+    """The legend beside the panels, a long one below them, so that it hides no point."""
     handles, labels = legend.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside right upper", fontsize=7, frameon=False)
+    style: dict[str, Any] = {"loc": "outside right upper"}
+    if len(labels) > _LONG_LEGEND:
+        style = {"loc": "outside lower center", "ncols": len(figure.axes) + 1}
+        figure.set_figheight(figure.get_figheight() + 0.17 * len(labels) / style["ncols"])
+    figure.legend(handles, labels, fontsize=7, frameon=False, **style)
     for axes in figure.axes:
         plain_axes(axes)
     return figure
@@ -233,6 +241,19 @@ def _curve(axes: Axes, group: Sequence[Standing], measure: str, colour: Any) -> 
     points = [(row.speedup.middle, row.mean(measure)) for row in group]
     known = [(speed, 100 * one.middle) for speed, one in points if one is not None]
     axes.plot(*zip(*known, strict=True), "-", lw=1, color=colour)
+
+
+def _closer(axes: Axes, rows: Sequence[Standing], measure: str) -> None:
+    """Where a few lie far below all others, show the others, and say what the few are."""
+    shown = [(row, one) for row in rows if (one := row.mean(measure)) is not None]
+    best = max(one.middle for _, one in shown)
+    far = [(row, one) for row, one in shown if best - one.middle > _FAR]
+    if not far or len(far) > len(shown) / 10:
+        return
+    low = min(one.low for _, one in shown if best - one.middle <= _FAR)
+    axes.set_ylim(bottom=100 * low - 4)
+    said = [f"below: {row.name}, {one.middle:.0%} at {row.speedup.middle:.1f}" for row, one in far]
+    axes.annotate("\n".join(said), (0.98, 0.02), xycoords="axes fraction", ha="right", fontsize=7)
 
 
 def _point(axes: Axes, x: float | None, row: Standing, y: float, **style: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmspec import catalog
-from mmspec.bench import video
+from mmspec.bench import charts, video
 from mmspec.bench.plan import Settings, Size
 from mmspec.bench.records import Records
 from mmspec.bench.report import draw
@@ -107,6 +107,22 @@ def test_the_report_names_routers_at_equal_time(table, tmp_path):
     assert "| draft-only | 2 | 0% |" in block
     assert "No other is both faster and better" in page or "No router took a time" in page
     assert (tmp_path / "video-quality.png").is_file()
+
+
+def test_what_lies_far_below_is_said_and_not_drawn(table):
+    """One poor method does not press all others together."""
+    entries = [
+        replace(one, values={**one.values, "attribute_accuracy": [low] * FILMS})
+        for one in table.entries
+        for low in (0.1 if one.name == "draft-only" else 0.9,)
+    ]
+    panel = charts.quality(replace(table, entries=entries)).axes[0]
+    assert panel.get_ylim()[0] > 80
+    assert any("draft-only, 10%" in text.get_text() for text in panel.texts)
+    even = [
+        replace(one, values={**one.values, "attribute_accuracy": [0.9] * FILMS}) for one in entries
+    ]
+    assert not charts.quality(replace(table, entries=even)).axes[0].texts
 
 
 def test_other_models_cannot_be_judged():
