@@ -27,7 +27,7 @@ from video_ar.schedule import pixel_frames
 
 from .pixels import film_pixels
 from .store import FilmData, stored_films
-from .vae_card import write_quick_card
+from .vae_card import write_vae_card
 from .vae_scores import vae_scores
 from .vae_shape import CHANNELS, QUICK_SHAPE, build_vae, plain_vae
 
@@ -119,7 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
         "encoded": ENCODED_ROWS,
         "noise": NOISE,
     }
-    write_quick_card(options.out, options.work, [stage.name], scores, own, parts, options.threads)
+    write_vae_card(options.out, options.work, [stage.name], scores, parts, options.threads, own)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

@@ -27,7 +27,7 @@ from adapters.tiny.world.films import FILM_FRAMES, film_from_seed
 from adapters.wan.checkpoints import load_vae, save_folder
 
 from .pixels import cut_pixels, film_pixels
-from .vae_card import write_first_card
+from .vae_card import write_vae_card
 from .vae_scores import vae_scores
 from .vae_shape import CHANNELS, FIRST_SHAPE, GRID_SIDE, build_vae, plain_vae
 
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
         "divergence": KL_WEIGHT,
     }
     names = [stage.name for stage in stages]
-    write_first_card(options.out, options.work, names, scores, parts, options.threads)
+    write_vae_card(options.out, options.work, names, scores, parts, options.threads)
 
 
 def _in_words(cuts: Sequence[tuple[int, int]]) -> str:

@@ -82,70 +82,34 @@ These are of films that the first autoencoder encoded; with its own latents {psn
 {judge:.1%}."""
 
 
-def write_first_card(
+def write_vae_card(
     out: Path,
     work: Path,
     stages: Sequence[str],
     scores: Mapping[str, float],
     parts: Mapping[str, object],
     threads: int,
-) -> None:
-    """Write the card of the autoencoder that makes the latents; see :func:`_write`."""
-    _write(_FIRST, out, work, stages, scores, parts, threads, own="")
-
-
-def write_quick_card(
-    out: Path,
-    work: Path,
-    stages: Sequence[str],
-    scores: Mapping[str, float],
-    own: Mapping[str, float],
-    parts: Mapping[str, object],
-    threads: int,
-) -> None:
-    """Write the card of the embedded autoencoder; see :func:`_write`.
-
-    Args:
-        out: Folder with the weights.
-        work: Folder with the loss curves.
-        stages: Names of the stages.
-        scores: Of films that the first one encoded.
-        own: Of films that it encoded itself.
-        parts: Of the recipe.
-        threads: CPU cores that the training used.
-    """
-    text = _OWN.format(**own)
-    _write(_QUICK, out, work, stages, scores, parts, threads, own=text)
-
-
-def _write(
-    kind: Mapping[str, str],
-    out: Path,
-    work: Path,
-    stages: Sequence[str],
-    scores: Mapping[str, float],
-    parts: Mapping[str, object],
-    threads: int,
-    own: str,
+    own: Mapping[str, float] | None = None,
 ) -> None:
     """Write `README.md`, `scores.json` and `loss.png` into `out`.
 
     Args:
-        kind: What is particular about it.
         out: Folder with the weights.
         work: Folder with the loss curves.
         stages: Names of the stages.
         scores: From :func:`adapters.tiny.videos.vae_scores.vae_scores`.
-        parts: Of the recipe: thousands of parameters, channels, and what ``kind`` names.
+        parts: Of the recipe: thousands of parameters, channels, and what the card of its kind names.
         threads: CPU cores that the training used.
-        own: A last sentence about scores.
+        own: Of the quick autoencoder, the embedded one: scores with its own latents, where those
+            of ``scores`` are the first one's. None for the first one.
     """
+    kind = _FIRST if own is None else _QUICK
     curves = read_curves(work, stages)
     size = (out / "diffusion_pytorch_model.safetensors").stat().st_size
     text = _CARD.format(
         recipe=stage_table(curves, cores(threads)),
         kilobytes=size / 1e3,
-        own=own,
+        own="" if own is None else _OWN.format(**own),
         **{name: text.format(**parts) for name, text in kind.items()},
         **parts,
         **scores,
