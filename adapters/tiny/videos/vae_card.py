@@ -98,7 +98,7 @@ def write_vae_card(
         work: Folder with the loss curves.
         stages: Names of the stages.
         scores: From :func:`adapters.tiny.videos.vae_scores.vae_scores`.
-        parts: Of the recipe: thousands of parameters, channels, and what the card of its kind names.
+        parts: Of the recipe: thousands of parameters, channels, and what its kind of card names.
         threads: CPU cores that the training used.
         own: Of the quick autoencoder, the embedded one: scores with its own latents, where those
             of ``scores`` are the first one's. None for the first one.
