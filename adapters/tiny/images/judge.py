@@ -223,17 +223,17 @@ def _decide(readings: Readings) -> list[Seen]:
     held = empty < _EMPTY
     cells = torch.where(held, sure, empty)
     tone = readings.background.softmax(-1).max(-1)
+    least = torch.minimum(cells.min(1).values, tone.values).tolist()
     choices = {name: value.indices.tolist() for name, value in best.items()}
+    tones, kept, confidences = tone.indices.tolist(), held.tolist(), cells.tolist()
     seen = []
-    for row in range(len(empty)):
+    for row, shown in enumerate(kept):
         things = tuple(
             Thing(cell=cell, **{n: ATTRIBUTES[n][choices[n][row][cell]] for n in ATTRIBUTES})
-            for cell in range(empty.shape[1])
-            if held[row, cell]
+            for cell, is_held in enumerate(shown)
+            if is_held
         )
-        confidence = min(cells[row].min().item(), tone.values[row].item())
-        background = BACKGROUNDS[int(tone.indices[row])]
-        seen.append(Seen(things, background, confidence, tuple(cells[row].tolist())))
+        seen.append(Seen(things, BACKGROUNDS[tones[row]], least[row], tuple(confidences[row])))
     return seen
 
 
