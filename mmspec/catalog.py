@@ -499,7 +499,8 @@ METHODS: tuple[Method, ...] = (
         summary="a drafted block stays if its worst picture scores high enough",
         rule="video_ar.building:build_sdvg",
         rule_options=(
-            *("scorer", "threshold", "relative", "accept_rate", "aggregate", "forced", "stitch"),
+            *("scorer", "threshold", "relative", "accept_rate", "aggregate", "forced"),
+            *("stitch", "target_steps"),
         ),
         paper=_SDVG,
         **_VIDEO,
@@ -508,7 +509,10 @@ METHODS: tuple[Method, ...] = (
         name="sdvg-hybrid",
         summary="the same, scoring as few pictures as it takes; the target finishes refused drafts",
         rule="video_ar.building:build_hybrid",
-        rule_options=("scorer", "threshold", "relative", "group", "band", "forced", "stitch"),
+        rule_options=(
+            *("scorer", "threshold", "relative", "group", "band", "forced"),
+            *("stitch", "target_steps"),
+        ),
         paper=_SDVG,
         **_VIDEO,
     ),

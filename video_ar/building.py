@@ -75,6 +75,8 @@ def _blocks(name: str, value: Any) -> None:
 
 
 _FORCED: dict[str, Check] = {"forced": _blocks}
+# Of refused drafts: the step from which the target goes on, and how many it runs.
+_AGAIN: dict[str, Check] = {"stitch": whole(0), "target_steps": whole(1)}
 _SCORED: dict[str, Check] = {
     "scorer": _scorer,
     "threshold": _number,
@@ -97,7 +99,7 @@ def _routed(
     forced = options.get("forced", (0,))
     inner = Relative(router) if options.get("relative") else router
     inner = Forced(forced, inner) if forced else inner
-    return Routed(inner, scorer, options.get("stitch", stitch))
+    return Routed(inner, scorer, options.get("stitch", stitch), options.get("target_steps"))
 
 
 def _scorer_of(options: Mapping[str, Any]) -> FrameScorer:
@@ -200,13 +202,14 @@ def _policy_alone(options: Mapping[str, Any]) -> None:
 
 
 @takes(
-    {**_SCORED, "aggregate": _aggregate, "accept_rate": real(0.01, 0.99), "stitch": whole(0)},
+    {**_SCORED, **_AGAIN, "aggregate": _aggregate, "accept_rate": real(0.01, 0.99)},
     _policy_alone,
 )
 def build_sdvg(context: BuildContext) -> Routed:
     """SDVG, with ``threshold`` or ``accept_rate``.
 
-    Other options: ``scorer``, ``aggregate``, ``relative``, ``forced``, ``stitch``.
+    Other options: ``scorer``, ``aggregate``, ``relative``, ``forced``, ``stitch``,
+    ``target_steps``.
 
     Raises:
         ValueError: No threshold for this scorer.
@@ -220,7 +223,7 @@ def build_sdvg(context: BuildContext) -> Routed:
     return _routed(options, Threshold(_threshold_of(options, scorer), aggregate), scorer)
 
 
-@takes({**_SCORED, "group": whole(1), "band": optional(real(0.0)), "stitch": whole(0)})
+@takes({**_SCORED, **_AGAIN, "group": whole(1), "band": optional(real(0.0))})
 def build_hybrid(context: BuildContext) -> Routed:
     """SDVG-hybrid: cascade and stitching; options ``group``, ``band`` and SDVG's but for two.
 

@@ -22,10 +22,12 @@ class Routing:
         decision: Whether the draft stays, and why.
         start_step: For a refused draft, the step before which the target takes over; what the
             drafter made of the block up to there stays. 0 begins anew.
+        steps: How many steps the target runs from there on; None for all.
     """
 
     decision: Decision
     start_step: int = 0
+    steps: int | None = None
 
 
 class Routed:
@@ -38,18 +40,25 @@ class Routed:
         scorer: Scores the pictures that the router asks for.
         start_step: How many steps of a refused draft are kept (step stitching, a later version of
             the paper; 3 of 4 there). Block 0 is never stitched.
+        steps: Steps that the target runs for a refused draft; None for all that are left. Block 0
+            always gets all.
 
     Raises:
         ValueError: A router without the scorer that it needs, or a negative step.
     """
 
     def __init__(
-        self, router: Router, scorer: FrameScorer | None = None, start_step: int = 0
+        self,
+        router: Router,
+        scorer: FrameScorer | None = None,
+        start_step: int = 0,
+        steps: int | None = None,
     ) -> None:
         check_count("stitch", start_step)
         if router.needs_scores and scorer is None:
             raise ValueError(f"router '{router.name}' compares scores; give it a scorer")
-        self.router, self.scorer, self.start_step = router, scorer, start_step
+        self.router, self.scorer = router, scorer
+        self.start_step, self.steps = start_step, steps
         self.certificate = router.certificate
 
     def plain(self) -> Routed:
@@ -68,8 +77,9 @@ class Routed:
         if law.view is None:
             return _verdict(draft, None, evidence.positions.device)
         decision = self._decision(draft, law)
-        stitched = draft.nodes and not decision.accept and law.finite and law.view.block
-        routing = Routing(decision, self.start_step if stitched else 0)
+        again = draft.nodes and not decision.accept and law.view.block
+        start_step = self.start_step if again and law.finite else 0
+        routing = Routing(decision, start_step, self.steps if again else None)
         return _verdict(draft, routing, evidence.positions.device)
 
     def _decision(self, draft: Draft, law: Seen) -> Decision:

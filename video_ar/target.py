@@ -157,13 +157,13 @@ class BlockTarget:
         return _Made(draft.units[:, 0], seen.preview)
 
     def _own(self, state: VideoState, draft: Draft, seen: Seen, routing: Routing) -> _Made:
-        """The target's block: from its noise, or from where the drafter is left off."""
+        """The target's block: from its noise, or from where the drafter left off."""
         start, step = None, routing.start_step
         if step and isinstance(draft.law, Drafted):
             start = draft.law.rollout.state(step)
         known = seen.agreement.prediction(step) if seen.agreement is not None else None
         with naming_block(state):
-            block = state.target.make(state.blocks, start, step, known).x0
+            block = state.target.make(state.blocks, start, step, known, routing.steps).x0
         if not bool(block.isfinite().all()):
             raise FloatingPointError(
                 f"the target made block {len(state.blocks)} with numbers that are not finite; try "

@@ -25,6 +25,7 @@ EARLY = "sdvg-hybrid by four frames"  # the published cascade, which keeps a blo
 # Scores counted from those of the target's own last block.
 RELATIVE, RELATIVE_EARLY = "sdvg relative", "sdvg-hybrid relative by four frames"
 TWO_FORCED = ", two blocks forced"
+MENDED = ", refused blocks in one step"
 KEPT = (0.4, 0.7)  # of all blocks, by the router that finds its threshold itself
 STRIDES = (2, 3)
 BUDGETS = (2, 3, 4)
@@ -139,6 +140,7 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
     related = {**rewarded, "relative": True}
     whole = {"draft_steps": len(target.schedule)}
     second = {**related, "forced": (0, 1)}
+    mended = {**related, "stitch": 0, "target_steps": 1}
     found: list[Setting] = [
         Setting("draft-only", "", {}),
         Setting("first-block", "", {}),
@@ -161,8 +163,9 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
     }
     # The cascade compares the same scores as the method that it makes faster.
     tables["sdvg-hybrid"] = tables[EARLY] = tables["sdvg"]
-    for label in (RELATIVE_EARLY, RELATIVE + TWO_FORCED, RELATIVE_EARLY + TWO_FORCED):
-        tables[label] = tables[RELATIVE]
+    for kind in (RELATIVE, RELATIVE_EARLY):
+        for more in ("", TWO_FORCED, MENDED):
+            tables[kind + more] = tables[RELATIVE]
     for label, method, options, rates in (
         ("sdvg", "sdvg", rewarded, RATES),
         ("sdvg-hybrid", "sdvg-hybrid", rewarded, HYBRID_RATES),
@@ -171,6 +174,8 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
         (RELATIVE_EARLY, "sdvg-hybrid", {**related, "band": 0.0}, HYBRID_RATES),
         (RELATIVE + TWO_FORCED, "sdvg", second, HYBRID_RATES),
         (RELATIVE_EARLY + TWO_FORCED, "sdvg-hybrid", {**second, "band": 0.0}, HYBRID_RATES),
+        (RELATIVE + MENDED, "sdvg", mended, RATES),
+        (RELATIVE_EARLY + MENDED, "sdvg-hybrid", {**mended, "band": 0.0}, RATES),
         ("temporal-seam", "temporal-seam", {}, RATES),
         ("target-check", "target-check", {}, RATES),
     ):
@@ -201,7 +206,8 @@ def calibrated(
 class Judge:
     """What the small world's judge says of films; one that it has read is not read again.
 
-    A film follows from its prompt, its seed, the drafter and who made which of its blocks.
+    A film follows from its prompt, its seed, the drafter and who made which of its blocks, in how
+    many steps.
     """
 
     known: dict[Any, dict[str, float]] = field(default_factory=dict)
@@ -261,7 +267,10 @@ class VideoContender:
         synchronize(request.device)
         seconds = time.perf_counter() - start
         records = rows[0]
-        authors = tuple((one.decision == "accepted", one.start_step or 0) for one in records)
+        authors = tuple(
+            (one.decision == "accepted", one.start_step or 0, one.evaluations - one.checks)
+            for one in records
+        )
         self.earlier += [one.score for one in records if one.score is not None]
         if seed not in self.numbers:
             quality = self.judge(request.prompt, seed, self.drafter, authors, pictures)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from mmspec import catalog
 from mmspec.assembly import Recipe
 from mmspec.pacing import Plain
-from tests.video_ar.toy import BLOCKS, Brightness, ToyDecoder, ToyModel, film, same
+from tests.video_ar.toy import BLOCKS, SHAPE, Brightness, ToyDecoder, ToyModel, film, same
+from video_ar.noise import BlockNoise
 from video_ar.pacing import AskRouter
 from video_ar.rewards.motion import TemporalSeam
+from video_ar.rollout import rollout
 from video_ar.routers import (
     Cascade,
     Forced,
@@ -22,6 +25,7 @@ from video_ar.routers import (
     TargetCheck,
     Threshold,
 )
+from video_ar.schedule import few_steps
 from video_ar.target import BlockTarget
 
 STILL: dict[str, Any] = {"scorer": "negative-total-variation", "threshold": -0.6}
@@ -70,6 +74,20 @@ def test_a_drafter_in_fewer_steps(method: str) -> None:
     if method == "sdvg-hybrid":
         again = film(made(method, stitch=0, draft_steps=1, **options), 3)
         assert same(again, film(made("none"), 3))
+
+
+def test_the_target_mends_refused_drafts_in_fewer_steps() -> None:
+    """The first block in all steps, every refused one in as many as said, from its own noise."""
+    whole = film(made("none"), 3)
+    assert same(film(made("sdvg", target_steps=4, **{**STILL, "threshold": 9.0}), 3), whole)
+    few = film(made("sdvg", target_steps=1, **{**STILL, "threshold": 9.0}), 3)
+    assert [record.evaluations for record in few.records] == [4] + [1] * (BLOCKS - 1)
+    assert few.decisions == ["forced"] + ["regenerated"] * (BLOCKS - 1)
+    by_target, context = ToyModel(0.9), [block.latents for block in few.blocks[:1]]
+    noise = BlockNoise([3]).steps(1, SHAPE)
+    alone = rollout(by_target, context, noise(0), noise, few_steps(), steps=1)
+    assert torch.equal(few.blocks[1].latents, alone.x0)
+    assert not torch.equal(few.blocks[1].latents, whole.blocks[1].latents)
 
 
 def test_plain_decoding_is_exact() -> None:
