@@ -13,6 +13,7 @@ import gradio as gr
 from demos.errors import notice_html, sentence
 from demos.serving import Machine
 from demos.settings import Settings
+from mmspec.allocator import keep_freed_memory
 from mmspec.catalog import embedded_folder
 from mmspec.commands.console import hush_libraries
 from mmspec.commands.demo import HOST, add_parts, add_serving
@@ -148,6 +149,7 @@ def run_alone(build: Callable[..., gr.Blocks], family: str, about: str) -> int:
     add_machine(parser)
     add_serving(parser)
     args = parser.parse_args()
+    keep_freed_memory()
     hush_libraries()
     try:
         demo = build(Settings.of(args, family, prefix=""), Machine(args.threads))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from mmspec import __version__
+from mmspec.allocator import keep_freed_memory
 from mmspec.commands.console import UsageError, complain
 
 # Command -> (module with `add_arguments(parser)` and `run(args) -> exit status`, help).
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if module is None:
         parser.print_help()
         return OK
+    keep_freed_memory()
     try:
         return int(module.run(args))
     except KeyboardInterrupt:

@@ -13,6 +13,8 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from mmspec.allocator import keep_freed_memory
+
 from .optimiser import build_optimisers, rate_at, set_rate
 
 log = logging.getLogger(__name__)
@@ -41,6 +43,8 @@ def train(
 ) -> None:
     """Train a module in place, resuming from `folder` if it holds a checkpoint of this stage.
 
+    Freed memory is kept by the process from then on.
+
     Args:
         stage: Length, learning rate and saving interval.
         module: Module whose parameters that require gradients are trained.
@@ -48,6 +52,7 @@ def train(
         folder: Where the checkpoint and the loss curve of the stage go.
         on_save: Called with the step after each checkpoint.
     """
+    keep_freed_memory()
     folder.mkdir(parents=True, exist_ok=True)
     optimisers = build_optimisers(module.named_parameters())
     start, spent = _resume(stage, module, optimisers, folder)

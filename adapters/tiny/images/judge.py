@@ -206,8 +206,9 @@ def _read(
     judge: Judge, read: Callable[[torch.Tensor], Readings], pixels: torch.Tensor, rows: int
 ) -> list[Seen]:
     """Read in evaluation mode, so many rows at a time."""
-    judge.eval()
-    weight = next(judge.parameters())
+    if judge.training:
+        judge.eval()
+    weight = judge.heads["empty"].weight
     seen: list[Seen] = []
     with torch.inference_mode():
         for chunk in pixels.to(weight.device, weight.dtype).split(rows):
@@ -272,4 +273,6 @@ def load_judge(folder: Path | None = None) -> Judge:
         raise ValueError(f"the judge in {folder} reads another vocabulary; train it again")
     judge = Judge(JudgeConfig(**values))
     judge.load_state_dict(load_file(folder / "model.safetensors"), strict=True)
+    # As crops come: filters would be laid out anew in every call.
+    judge.backbone.to(memory_format=torch.channels_last)
     return judge.eval()

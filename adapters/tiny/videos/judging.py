@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from scipy import ndimage
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torchvision.ops import masks_to_boxes
 
 from adapters.tiny.images.judge import CROP, Judge, see_crops
 from adapters.tiny.images.pictures import SIDE
@@ -48,15 +47,30 @@ class FrameReading:
     background: str
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Things in frames.
+
+    Attributes:
+        labels: ``(frames, 64, 64)`` whole numbers: which part each pixel belongs to, 0 for none.
+        names: The numbers of those parts that are things.
+        owners: The frame that each of them lies in.
+        middles: Of the smallest upright boxes around them, (x, y) in pixels.
+    """
+
+    labels: Tensor
+    names: list[int]
+    owners: list[int]
+    middles: list[tuple[float, float]]
+
+
 def read_frames(judge: Judge, frames: Tensor) -> list[FrameReading]:
     """Read frames ``(frames, 3, 64, 64)`` in [0, 1]; they need not be of one video."""
     tones = frames.flatten(2).median(dim=2).values
-    masks, owners = find_things(frames, tones)
-    middles = _middles(masks)
-    crops = cut_out(frames, owners, masks, middles, tones)
+    found = find_things(frames, tones)
     sightings: list[list[Sighting]] = [[] for _ in frames]
-    seen = see_crops(judge, crops)
-    for one, owner, (x, y) in zip(seen, owners.tolist(), middles.tolist(), strict=True):
+    seen = see_crops(judge, cut_out(frames, found, tones))
+    for one, owner, (x, y) in zip(seen, found.owners, found.middles, strict=True):
         sightings[owner] += [Sighting(thing, (x, y)) for thing in one.things]
     nearest = torch.cdist(tones, _TONES).argmin(dim=1).tolist()
     return [
@@ -65,51 +79,48 @@ def read_frames(judge: Judge, frames: Tensor) -> list[FrameReading]:
     ]
 
 
-def find_things(frames: Tensor, tones: Tensor) -> tuple[Tensor, Tensor]:
+def find_things(frames: Tensor, tones: Tensor) -> Found:
     """The connected parts of frames that are not background.
 
     Args:
         frames: ``(frames, 3, 64, 64)``.
         tones: Their backgrounds, ``(frames, 3)``.
-
-    Returns:
-        Masks ``(things, 64, 64)`` bool, and the frame that each lies in, ``(things,)``.
     """
     inked = (frames - tones[:, :, None, None]).abs().amax(dim=1) > _APART
-    labels, count = ndimage.label(inked.numpy(), _NEIGHBOURS)
-    owners = np.zeros(count + 1, dtype=np.int64)
-    owners[labels] = np.arange(len(labels))[:, None, None]
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    large = np.flatnonzero(sizes >= _LEAST_PIXELS)
-    masks = labels[owners[large]] == large[:, None, None]
-    return torch.from_numpy(masks), torch.from_numpy(owners[large])
+    labels, _ = ndimage.label(inked.numpy(), _NEIGHBOURS)
+    large = np.bincount(labels.ravel())[1:] >= _LEAST_PIXELS
+    boxes = [(at, box) for at, box in enumerate(ndimage.find_objects(labels), 1) if large[at - 1]]
+    return Found(
+        labels=torch.from_numpy(labels),
+        names=[at for at, _ in boxes],
+        owners=[frame.start for _, (frame, _, _) in boxes],
+        middles=[
+            ((columns.start + columns.stop - 1) / 2, (rows.start + rows.stop - 1) / 2)
+            for _, (_, rows, columns) in boxes
+        ],
+    )
 
 
-def cut_out(
-    frames: Tensor, owners: Tensor, masks: Tensor, middles: Tensor, tones: Tensor
-) -> Tensor:
+def cut_out(frames: Tensor, found: Found, tones: Tensor) -> Tensor:
     """Crops ``(things, 3, 24, 24)`` of one thing each in the middle, on an even background.
 
     Args:
         frames: ``(frames, 3, 64, 64)``.
-        owners: The frame that each thing lies in, ``(things,)``.
-        masks: ``(things, 64, 64)`` bool.
-        middles: ``(things, 2)``, x and y.
+        found: What lies in them.
         tones: ``(frames, 3)`` backgrounds.
     """
     # One pixel more on every side, since what touches a thing is cut out with it.
     reach = torch.arange(-1, CROP + 1) - CROP // 2
+    middles = torch.tensor(found.middles).view(-1, 2)
     columns, rows = ((middles + 0.5).round().long()[:, :, None] + reach).unbind(1)
     known_rows, known_columns = ((at >= 0) & (at < SIDE) for at in (rows, columns))
     inside = known_rows[:, :, None] & known_columns[:, None]
     rows, columns = rows.clamp(0, SIDE - 1)[:, :, None], columns.clamp(0, SIDE - 1)[:, None]
-    things = torch.arange(len(masks)).view(-1, 1, 1)
-    held = (masks[things, rows, columns] & inside).float()
+    place, name = (torch.tensor(at).long().view(-1, 1, 1) for at in (found.owners, found.names))
+    held = ((found.labels[place, rows, columns] == name) & inside).float()
     near = (F.max_pool2d(held[:, None], 3, stride=1) > 0) & inside[:, None, 1:-1, 1:-1]
-    place = owners.view(-1, 1, 1)
     cut = frames[place, :, rows[:, 1:-1], columns[:, :, 1:-1]].permute(0, 3, 1, 2)
-    return torch.where(near, cut, tones[owners, :, None, None]).clamp(0, 1)
+    return torch.where(near, cut, tones[place.flatten(), :, None, None]).clamp(0, 1)
 
 
 def matched(asked: MotionWish, reading: FrameReading) -> list[Sighting | None]:
@@ -132,9 +143,3 @@ def questions(thing: WishedThing, seen: Sighting | None) -> list[bool]:
         for value, name in said
         if value is not None
     ]
-
-
-def _middles(masks: Tensor) -> Tensor:
-    """Middles ``(things, 2)`` of the smallest upright boxes around masks, x and y in pixels."""
-    boxes = masks_to_boxes(masks)
-    return (boxes[:, :2] + boxes[:, 2:]) / 2

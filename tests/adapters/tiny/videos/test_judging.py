@@ -41,10 +41,12 @@ def test_each_connected_part_is_a_thing_and_crumbs_are_none() -> None:
     frame[0, 30:40, 30:50] = 0.5
     frame[:, 60, 60] = 0.0
     empty = torch.ones(3, 64, 64)
-    masks, owners = find_things(torch.stack([empty, frame, frame]), torch.ones(3, 3))
-    assert sorted(int(mask.sum()) for mask in masks) == [100, 100, 200, 200]
-    assert owners.tolist() == [1, 1, 2, 2]
-    assert len(find_things(empty[None], torch.ones(1, 3))[0]) == 0
+    found = find_things(torch.stack([empty, frame, frame]), torch.ones(3, 3))
+    sizes = [int((found.labels == name).sum()) for name in found.names]
+    assert sorted(sizes) == [100, 100, 200, 200]
+    assert found.owners == [1, 1, 2, 2]
+    assert found.middles == [(9.5, 9.5), (39.5, 34.5)] * 2
+    assert find_things(empty[None], torch.ones(1, 3)).names == []
 
 
 def test_empty_frames_have_a_background_and_no_things() -> None:
