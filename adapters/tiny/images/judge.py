@@ -208,7 +208,7 @@ def _read(
     """Read in evaluation mode, so many rows at a time."""
     if judge.training:
         judge.eval()
-    weight = judge.heads["empty"].weight
+    weight = next(judge.heads.parameters())
     seen: list[Seen] = []
     with torch.inference_mode():
         for chunk in pixels.to(weight.device, weight.dtype).split(rows):
