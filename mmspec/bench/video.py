@@ -140,7 +140,8 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
     related = {**rewarded, "relative": True}
     whole = {"draft_steps": len(target.schedule)}
     second = {**related, "forced": (0, 1)}
-    mended = {**related, "stitch": 0, "target_steps": 1}
+    mend = {"stitch": 0, "target_steps": 1}
+    mended = {**related, **mend}
     found: list[Setting] = [
         Setting("draft-only", "", {}),
         Setting("first-block", "", {}),
@@ -161,8 +162,9 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
             ("target-check", "target-check", {}),
         )
     }
-    # The cascade compares the same scores as the method that it makes faster.
-    tables["sdvg-hybrid"] = tables[EARLY] = tables["sdvg"]
+    # The cascade compares the same scores as the method that it makes faster; so do blocks that are
+    # mended in another way once they are refused.
+    tables["sdvg-hybrid"] = tables[EARLY] = tables["sdvg" + MENDED] = tables["sdvg"]
     for kind in (RELATIVE, RELATIVE_EARLY):
         for more in ("", TWO_FORCED, MENDED):
             tables[kind + more] = tables[RELATIVE]
@@ -174,6 +176,7 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
         (RELATIVE_EARLY, "sdvg-hybrid", {**related, "band": 0.0}, HYBRID_RATES),
         (RELATIVE + TWO_FORCED, "sdvg", second, HYBRID_RATES),
         (RELATIVE_EARLY + TWO_FORCED, "sdvg-hybrid", {**second, "band": 0.0}, HYBRID_RATES),
+        ("sdvg" + MENDED, "sdvg", {**rewarded, **mend}, HYBRID_RATES),
         (RELATIVE + MENDED, "sdvg", mended, RATES),
         (RELATIVE_EARLY + MENDED, "sdvg-hybrid", {**mended, "band": 0.0}, RATES),
         ("temporal-seam", "temporal-seam", {}, RATES),
