@@ -21,6 +21,7 @@ BASELINE = "the target alone"
 REWARD = "judge"
 RATES = (0.1, 0.3, 0.5, 0.8)  # shares that coins keep, and that thresholds are to refuse
 HYBRID_RATES = (0.1, 0.5)
+FEW = 0.02  # a share so small that nearly all drafts stay
 EARLY = "sdvg-hybrid by four frames"  # the published cascade, which keeps a block early
 # Scores counted from those of the target's own last block.
 RELATIVE, RELATIVE_EARLY = "sdvg relative", "sdvg-hybrid relative by four frames"
@@ -177,7 +178,7 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
         (RELATIVE + TWO_FORCED, "sdvg", second, HYBRID_RATES),
         (RELATIVE_EARLY + TWO_FORCED, "sdvg-hybrid", {**second, "band": 0.0}, HYBRID_RATES),
         ("sdvg" + MENDED, "sdvg", {**rewarded, **mend}, HYBRID_RATES),
-        (RELATIVE + MENDED, "sdvg", mended, RATES),
+        (RELATIVE + MENDED, "sdvg", mended, (FEW, *RATES)),
         (RELATIVE_EARLY + MENDED, "sdvg-hybrid", {**mended, "band": 0.0}, RATES),
         ("temporal-seam", "temporal-seam", {}, RATES),
         ("target-check", "target-check", {}, RATES),

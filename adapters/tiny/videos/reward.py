@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -9,6 +11,9 @@ from adapters.tiny.images.judge import Judge, load_judge
 from adapters.tiny.world.motion_prompts import MotionWish, parse_motion_prompt
 
 from .judging import FrameReading, matched, questions, read_frames
+
+# The blocks of a film are scored under one prompt.
+_wishes = lru_cache(maxsize=64)(parse_motion_prompt)
 
 
 class JudgeReward:
@@ -37,7 +42,7 @@ class JudgeReward:
         Raises:
             ValueError: A prompt outside the world's grammar, or frames of another size.
         """
-        asked = parse_motion_prompt(prompt)
+        asked = _wishes(prompt)
         if frames.shape[-2:] != (64, 64):
             raise ValueError(
                 f"the judge reads pictures of 64 x 64 pixels, got {frames.shape[-1]} x "
