@@ -1,4 +1,4 @@
-"""Memory that was freed stays with the process: worth a quarter of the time of small models."""
+"""Memory that was freed stays with the process, for the next pass of a model on a CPU."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def keep_freed_memory() -> bool:
     """Have the C library's allocator keep what is freed for what is asked for next.
 
     A pass of a model on a CPU takes and frees the same megabytes again and again. As it comes,
-    glibc gives them back to the system in between, and the system maps and clears every page anew:
-    up to half of a short decoding. Afterwards, up to 1 GiB of freed memory stays with the process,
-    in pieces of less than 32 MiB; larger ones are returned as before, so large models are not
-    affected.
+    glibc may give them back to the system in between, which maps and clears every page anew: up to
+    half of a short decoding of pictures, in some runs and not in others. Afterwards, up to 1 GiB
+    of freed memory stays with the process, in pieces of less than 32 MiB; larger ones are returned
+    as before, so large models are not affected.
 
     Holds for the whole process, which is why no import does it: the command line, the demo and the
     training programs do, and a program of your own may.

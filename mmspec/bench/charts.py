@@ -23,6 +23,7 @@ ACCURACY = "attribute_accuracy"
 # Labels of a legend that has room beside the panels, and how far below the best a method lies that
 # is not drawn among the others.
 _LONG_LEGEND, _FAR = 12, 0.3
+_FAINT = 0.35  # opacity of intervals
 _GUIDE: dict[str, Any] = {"color": "#808794", "linestyle": "--", "linewidth": 1}
 
 
@@ -54,8 +55,10 @@ def time_split(records: Records) -> Figure | None:
     rows = [row for row in standings(records) if time_shares(row.entry)]
     if len(rows) < 2:
         return None
-    figure, (axes,) = _canvas(1, 7.2, 1.2 + 0.27 * len(rows))
     names = [row.name for row in rows][::-1]
+    # Bars, the legend beside them, and names of whatever length.
+    width = 6.0 + 0.075 * max(map(len, names))
+    figure, (axes,) = _canvas(1, width, 1.2 + 0.22 * len(rows))
     left = [0.0] * len(rows)
     for number, kind in enumerate(KINDS):
         parts = [time_shares(row.entry).get(kind, 0.0) / row.speedup.middle for row in rows][::-1]
@@ -63,6 +66,7 @@ def time_split(records: Records) -> Figure | None:
             axes.barh(names, parts, left=left, color=_palette(number), label=kind, height=0.7)
         left = [start + part for start, part in zip(left, parts, strict=True)]
     axes.set(xlabel="time for the same output, baseline = 1", title=_title(records, "time"))
+    axes.margins(y=0.01)
     return _finished(figure, legend=axes)
 
 
@@ -260,7 +264,10 @@ def _point(axes: Axes, x: float | None, row: Standing, y: float, **style: Any) -
     """A point whose speedup has an interval: along ``y``, or along ``x`` where none is given."""
     gain = row.speedup
     around = [[gain.middle - gain.low], [gain.high - gain.middle]]
+    look = {"fmt": "o", "ms": 4, "elinewidth": 0.8, **style}
     if x is None:
-        axes.errorbar(gain.middle, y, xerr=around, fmt="o", ms=4, elinewidth=0.8, **style)
+        drawn = axes.errorbar(gain.middle, y, xerr=around, **look)
     else:
-        axes.errorbar(x, y, yerr=around, fmt="o", ms=4, elinewidth=0.8, **style)
+        drawn = axes.errorbar(x, y, yerr=around, **look)
+    for interval in drawn[2]:
+        interval.set_alpha(_FAINT)  # many of them cross; the points must stay visible

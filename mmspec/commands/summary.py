@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmspec.pipelines.comparing import Compared
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 Table = list[tuple[str, ...]]
 
 
-def headline(result: Compared) -> str:
+def headline(result: Compared[Any]) -> str:
     """Model, method, promise and machine in one line."""
     setting = result.setting
     threads = f"{setting['threads']} thread" + ("s" if setting["threads"] != 1 else "")
@@ -21,7 +21,7 @@ def headline(result: Compared) -> str:
     )
 
 
-def numbers(result: Compared, shown: Sequence[tuple[str, str]]) -> Table:
+def numbers(result: Compared[Any], shown: Sequence[tuple[str, str]]) -> Table:
     """Numbers of the run, beside those of the plain one where there is one.
 
     Args:
@@ -38,7 +38,7 @@ def numbers(result: Compared, shown: Sequence[tuple[str, str]]) -> Table:
     return rows
 
 
-def verdict(result: Compared, manner: str) -> list[str]:
+def verdict(result: Compared[Any], manner: str) -> list[str]:
     """Speed-up and equality, where the plain loop ran too.
 
     Args:

@@ -10,7 +10,7 @@ import torch
 from mmspec.choosing import LONG_INPUT
 from mmspec.media import Clip, Picture
 from mmspec.pipelines import default_prompt
-from mmspec.pipelines.comparing import Baseline, Route, declined_note, generate_both, setting_of
+from mmspec.pipelines.comparing import Route, blank, declined_note, generate_both
 from mmspec.pipelines.inputs import list_sources
 from mmspec.pipelines.options import CaptionOptions
 from mmspec.pipelines.result import CaptionResult, Interrupted
@@ -154,16 +154,6 @@ class CaptionPipeline:
         return declined_note(routes, trace)
 
     def _empty_result(self, single: bool, compare: bool) -> CaptionResult:
-        certificate = self.engine.rule.certificate
-        return CaptionResult(
-            outputs=[],
-            trace=Trace(),
-            method=self.method.name,
-            certificate=str(certificate),
-            lossless=certificate.lossless,
-            model=self.model,
-            setting=setting_of(self.target),
-            decode=self.target.decode,
-            single=single,
-            baseline=Baseline(Trace(), None) if compare else None,
-        )
+        # Which routes are taken, and why, is noted once inputs have been seen.
+        found = blank(self._route, self.model, compare) | {"trace": Trace()}
+        return CaptionResult(decode=self.target.decode, single=single, **found)

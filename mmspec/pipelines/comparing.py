@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 
@@ -49,11 +49,23 @@ class Baseline:
     identical: bool | None
 
 
-class Compared:
-    """What a result says about speed; the dataclass that inherits it has these fields.
+class Entry(Protocol):
+    """One output of a run."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the command's JSON document lists it."""
+        ...
+
+
+Output = TypeVar("Output", bound=Entry)
+
+
+@dataclass(kw_only=True)
+class Compared(Generic[Output]):
+    """What the result of every task holds, and says about speed.
 
     Attributes:
-        outputs: One record an output, in order; each has ``to_json()``.
+        outputs: One record an output, in order.
         trace: Records of the run.
         method: Name of the method that ran.
         certificate: What its rule promises.
@@ -63,14 +75,14 @@ class Compared:
         baseline: The plain run, where it was compared.
     """
 
-    outputs: Sequence[Any]
+    outputs: list[Output]
     trace: Trace
     method: str
     certificate: str
     lossless: bool
     model: str
     setting: dict[str, Any]
-    baseline: Baseline | None
+    baseline: Baseline | None = None
 
     @property
     def metrics(self) -> Metrics:

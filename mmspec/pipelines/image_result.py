@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmspec.pipelines.comparing import Baseline, Compared
+from mmspec.pipelines.comparing import Compared
 from mmspec.pipelines.image_options import Subject
 from mmspec.trace import Trace, in_order
 
@@ -59,43 +59,27 @@ class ImageOutput:
         }
 
 
-@dataclass
-class ImageResult(Compared):
-    """Images, and how they were made.
+@dataclass(kw_only=True)
+class ImageResult(Compared[ImageOutput]):
+    """Images, and how they were made; one output a finished image.
 
     Seconds count from the prepared prompt to the pixels, the image decoder included, on both sides.
 
     Attributes:
-        outputs: One record a finished image, in order.
-        trace: Records of the run.
-        method: Name of the method that ran.
-        certificate: What its rule promises.
-        lossless: Whether the output law is the target's own.
-        model: What the target was asked for by.
-        setting: Device, dtype and threads.
         grid: Rows and columns of cells.
         cells: Output position of every cell; others are line ends and the like.
         parameters: Guidance, temperature, top-k, top-p as they were used.
         output_type: How ``images`` are handed out.
         decode_seconds: Share of the seconds that turned tokens into pixels.
-        baseline: The plain run, where it was compared.
         quality: What the judge says of the method's images, where it was asked.
         baseline_quality: What it says of the plain loop's.
     """
 
-    outputs: list[ImageOutput]
-    trace: Trace
-    method: str
-    certificate: str
-    lossless: bool
-    model: str
-    setting: dict[str, Any]
     grid: tuple[int, int]
     cells: list[int] = field(repr=False)
     parameters: dict[str, Any] = field(default_factory=dict)
     output_type: str = "pil"
     decode_seconds: float = 0.0
-    baseline: Baseline | None = None
     quality: dict[str, float] | None = None
     baseline_quality: dict[str, float] | None = None
 

@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mmspec.pipelines.comparing import Baseline, Compared
-from mmspec.trace import Trace
+from mmspec.pipelines.comparing import Compared
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -67,32 +66,17 @@ class Caption:
         return entry | {key: getattr(self, key) for key in ("note", "error") if getattr(self, key)}
 
 
-@dataclass
-class CaptionResult(Compared):
-    """Captions, and how they were made.
+@dataclass(kw_only=True)
+class CaptionResult(Compared[Caption]):
+    """Captions, and how they were made; one output an input, failed ones included.
 
     Attributes:
-        outputs: One record an input, in order, failed ones included.
-        trace: Records of the run.
-        method: Name of the method that ran.
-        certificate: What its rule promises.
-        lossless: Whether the output law is the target's own.
-        model: What the target was asked for by.
-        setting: Device, dtype and threads.
+        decode: Token ids to text.
         single: Whether one input was given rather than a list.
-        baseline: The plain run, after :meth:`CaptionPipeline.compare`.
     """
 
-    outputs: list[Caption]
-    trace: Trace
-    method: str
-    certificate: str
-    lossless: bool
-    model: str
-    setting: dict[str, Any]
     decode: Decode = field(repr=False)
     single: bool = False
-    baseline: Baseline | None = None
 
     @property
     def text(self) -> str | list[str]:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mmspec.pipelines.comparing import Baseline, Compared
-from mmspec.trace import Trace
+from mmspec.pipelines.comparing import Compared
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,38 +141,22 @@ class VideoOutput:
         return found | ({"error": self.error} if self.error else {})
 
 
-@dataclass
-class VideoResult(Compared):
-    """Videos, and how they were made.
+@dataclass(kw_only=True)
+class VideoResult(Compared[VideoOutput]):
+    """Videos, and how they were made; the trace's units are blocks.
 
     Seconds count from the encoded prompt to the pictures, on both sides. Time spent in callbacks is
     left out.
 
     Attributes:
-        outputs: One record a video, in order.
-        trace: Records of the run; its units are blocks.
-        method: Name of the method that ran.
-        certificate: What its rule promises.
-        lossless: Whether the target wrote every block.
-        model: What the target was asked for by.
-        setting: Device, dtype and threads.
         parameters: Blocks, frames, size and rate as they were used.
         output_type: How ``frames`` are handed out.
-        baseline: The plain run, where it was compared.
         quality: What the judge says of the method's videos, where it was asked.
         baseline_quality: What it says of the plain loop's.
     """
 
-    outputs: list[VideoOutput]
-    trace: Trace
-    method: str
-    certificate: str
-    lossless: bool
-    model: str
-    setting: dict[str, Any]
     parameters: dict[str, Any] = field(default_factory=dict)
     output_type: str = "pil"
-    baseline: Baseline | None = None
     quality: dict[str, float] | None = None
     baseline_quality: dict[str, float] | None = None
 
