@@ -142,7 +142,7 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
     whole = {"draft_steps": len(target.schedule)}
     second = {**related, "forced": (0, 1)}
     mend = {"stitch": 0, "target_steps": 1}
-    mended = {**related, **mend}
+    early = {"band": 0.0}
     found: list[Setting] = [
         Setting("draft-only", "", {}),
         Setting("first-block", "", {}),
@@ -163,28 +163,24 @@ def settings_of(target: Any, drafter: Any, reward: Any, prompts: list[str]) -> l
             ("target-check", "target-check", {}),
         )
     }
-    # The cascade compares the same scores as the method that it makes faster; so do blocks that are
-    # mended in another way once they are refused.
-    tables["sdvg-hybrid"] = tables[EARLY] = tables["sdvg" + MENDED] = tables["sdvg"]
-    for kind in (RELATIVE, RELATIVE_EARLY):
-        for more in ("", TWO_FORCED, MENDED):
-            tables[kind + more] = tables[RELATIVE]
-    for label, method, options, rates in (
-        ("sdvg", "sdvg", rewarded, RATES),
-        ("sdvg-hybrid", "sdvg-hybrid", rewarded, HYBRID_RATES),
-        (EARLY, "sdvg-hybrid", {**rewarded, "band": 0.0}, HYBRID_RATES),
-        (RELATIVE, "sdvg", related, RATES),
-        (RELATIVE_EARLY, "sdvg-hybrid", {**related, "band": 0.0}, HYBRID_RATES),
-        (RELATIVE + TWO_FORCED, "sdvg", second, HYBRID_RATES),
-        (RELATIVE_EARLY + TWO_FORCED, "sdvg-hybrid", {**second, "band": 0.0}, HYBRID_RATES),
-        ("sdvg" + MENDED, "sdvg", {**rewarded, **mend}, HYBRID_RATES),
-        (RELATIVE + MENDED, "sdvg", mended, (FEW, *RATES)),
-        (RELATIVE_EARLY + MENDED, "sdvg-hybrid", {**mended, "band": 0.0}, RATES),
-        ("temporal-seam", "temporal-seam", {}, RATES),
-        ("target-check", "target-check", {}, RATES),
+    # The table of thresholds is that of the scores compared, whoever looks at fewer of them, forces
+    # more blocks or mends them in another way.
+    for label, method, scores, options, rates in (
+        ("sdvg", "sdvg", "sdvg", rewarded, RATES),
+        ("sdvg-hybrid", "sdvg-hybrid", "sdvg", rewarded, HYBRID_RATES),
+        (EARLY, "sdvg-hybrid", "sdvg", rewarded | early, HYBRID_RATES),
+        (RELATIVE, "sdvg", RELATIVE, related, RATES),
+        (RELATIVE_EARLY, "sdvg-hybrid", RELATIVE, related | early, HYBRID_RATES),
+        (RELATIVE + TWO_FORCED, "sdvg", RELATIVE, second, HYBRID_RATES),
+        (RELATIVE_EARLY + TWO_FORCED, "sdvg-hybrid", RELATIVE, second | early, HYBRID_RATES),
+        ("sdvg" + MENDED, "sdvg", "sdvg", rewarded | mend, HYBRID_RATES),
+        (RELATIVE + MENDED, "sdvg", RELATIVE, related | mend, (FEW, *RATES)),
+        (RELATIVE_EARLY + MENDED, "sdvg-hybrid", RELATIVE, related | mend | early, RATES),
+        ("temporal-seam", "temporal-seam", "temporal-seam", {}, RATES),
+        ("target-check", "target-check", "target-check", {}, RATES),
     ):
         # Scores with ties may give one threshold for several shares.
-        for threshold in dict.fromkeys(f"{tables[label].threshold(rate):.3g}" for rate in rates):
+        for threshold in dict.fromkeys(f"{tables[scores].threshold(rate):.3g}" for rate in rates):
             given = {**options, "threshold": float(threshold)}
             found.append(Setting(label, f"threshold={threshold}", given, method))
     return found + [
